@@ -15,7 +15,7 @@ import pytest
 from penchant.core.errors import DataError
 from penchant.core.schema import INTERACTION_SCHEMA, Dataset, Finding
 from penchant.data import SOURCES
-from penchant.data.read.sources import DataConfig, read
+from penchant.data.read.sources import DataConfig, read, read_catalog
 from penchant.data.split.interactions import SplitConfig, split
 
 
@@ -180,12 +180,14 @@ def test_every_layout_is_tested() -> None:
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_every_layout_gives_the_nouns(name: str, load: Callable[..., Dataset]) -> None:
+def test_every_layout_gives_the_nouns(name: str, load: Callable[..., Dataset], tmp_path: Path) -> None:
     found = load(name)
     assert dict(list(found.interactions.table.schema.items())[:5]) == INTERACTION_SCHEMA
     assert set(column(found, "item_id")) <= set(found.catalog.item_ids)
     named = {*found.catalog.text_columns, *found.catalog.media_columns.values(), *found.catalog.attribute_columns}
     assert named <= set(found.catalog.table.columns)
+    alone = read_catalog(DataConfig(format=name, path=tmp_path))
+    assert alone.table.equals(found.catalog.table)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

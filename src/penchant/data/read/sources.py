@@ -130,11 +130,13 @@ def read_files(config: DataConfig) -> Dataset:
 
 
 def read_catalog(config: DataConfig) -> Catalog:
-    """Read the items of a folder of files alone.
+    """Read the items alone; the converter of another format reads its events too, which then are not used.
 
     Raises:
         DataError: There is no file of items, or it cannot be read.
     """
+    if config.format != "files":
+        return read(config).catalog
     items = _named(config, config.items, ITEM_FILES, "items")
     if items is None:
         raise DataError(
