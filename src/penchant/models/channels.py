@@ -17,12 +17,15 @@ from typing_extensions import TypeVar
 
 from penchant.core.errors import ConfigError, nearest
 from penchant.core.schema import Content, Embeddings
+from penchant.models.clustered_neighbours import clustered_neighbours
 from penchant.models.item_to_item import ItemToItem, ItemToItemConfig
 from penchant.models.products import keep_largest, top_k_rows
 
 FUSED = "fused"
 """The name by which a member's settings choose the feature-level fusion of all channels."""
 
+EXACT_ITEMS = 100_000
+"""Items up to which each is compared with every other for its nearest ones."""
 MIN_GROUPS = 10
 """Groups below which a channel is not one of groups."""
 NEAREST = 20
@@ -142,12 +145,15 @@ def is_grouped(embeddings: Embeddings) -> bool:
 def neighbour_graph(rows: Float32[np.ndarray, "items dim"], neighbours: int) -> sparse.csr_array:
     """Return (items, items) float32: cosine to each item's nearest others, where it is positive.
 
-    Memory: a few blocks; time: items^2 x dim.
+    Up to `EXACT_ITEMS` items the neighbours are exact; time: items^2 x dim. In larger catalogs they are sought in the nearest clusters; time:
+    items^1.5 x dim. Memory: a few blocks.
 
     Args:
         rows: Unit rows; a zero row has no neighbours.
         neighbours: Entries kept for each item.
     """
+    if len(rows) > EXACT_ITEMS:
+        return clustered_neighbours(rows, neighbours)
     return top_k_rows(lambda block: rows[block] @ rows.T, len(rows), len(rows), neighbours)
 
 
