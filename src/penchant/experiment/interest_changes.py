@@ -57,9 +57,8 @@ def noticing_changes(
         before, after = (
             ndcg(hit_matrix(lists[OURS].item_index, truth), relevant(truth).counts(), cutoff) for lists in found
         )
-        gain = np.zeros(
-            int(chose.sum())
-        )  # 0 for those in whom no change is noticed: one user alone has no standard error
+        # 0 for those in whom no change is noticed: one user alone has no standard error
+        gain = np.zeros(int(chose.sum()))
         gain[: len(rows)] = after - before
         error = gain.std() / np.sqrt(len(gain))
         logger.info(

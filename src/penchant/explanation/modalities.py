@@ -17,7 +17,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 from scipy.linalg import eigh
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_array
 from scipy.stats import norm
 
 from penchant.core.schema import BEHAVIOUR, Content, Embeddings, Histories
@@ -49,7 +49,7 @@ class _ChannelTastes:
     spread: Float64[np.ndarray, "directions directions"]
 
     @classmethod
-    def of(cls, embeddings: Embeddings, chosen: csr_matrix) -> _ChannelTastes:
+    def of(cls, embeddings: Embeddings, chosen: csr_array) -> _ChannelTastes:
         """Return the tastes of some users; `chosen` is 1 where one chose an item."""
         usable = embeddings.usable
         values = embeddings.values[usable].astype(np.float64)
@@ -62,7 +62,7 @@ class _ChannelTastes:
         rows[usable] -= often @ rows / max(often.sum(), 1)
         return cls(rows, usable, *_sums(rows, usable, chosen))
 
-    def without(self, chosen: csr_matrix) -> Float64[np.ndarray, "items directions"]:
+    def without(self, chosen: csr_array) -> Float64[np.ndarray, "items directions"]:
         """Return items in the directions of taste of everybody but one user, each as large as the share of its spread that lies between users."""
         own_alike, own_spread = _sums(self.rows, self.usable, chosen)
         spread = self.spread - own_spread
@@ -72,7 +72,7 @@ class _ChannelTastes:
 
 
 def _sums(
-    rows: Float64[np.ndarray, "items directions"], usable: Bool[np.ndarray, " items"], chosen: csr_matrix
+    rows: Float64[np.ndarray, "items directions"], usable: Bool[np.ndarray, " items"], chosen: csr_array
 ) -> tuple[Float64[np.ndarray, "directions directions"], Float64[np.ndarray, "directions directions"]]:
     """Return `alike` and `spread` of some users; those with a single choice in the channel say nothing."""
     counts = chosen @ usable.astype(np.float64)
@@ -125,11 +125,9 @@ class ChannelTastes:
         return {user: place for place, user in enumerate(self.users.user_ids)}
 
 
-def _choices(users: Histories) -> csr_matrix:
+def _choices(users: Histories) -> csr_array:
     """Return a matrix of users by items, 1 where one chose an item."""
-    is_chosen = users.weight > 0
-    places = (users.user_index()[is_chosen], users.item_index[is_chosen])
-    found = csr_matrix((np.ones(is_chosen.sum()), places), shape=(len(users), users.num_items))
+    found = users.where(users.weight > 0).matrix().astype(np.float64)
     found.data[:] = 1
     return found
 

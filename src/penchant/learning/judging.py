@@ -258,9 +258,8 @@ def verdict_of(
         unseen = -math.log((1 - config.confidence) / config.looks) / requests
         is_promoted = unseen <= config.margin * base
     else:
-        is_promoted = (
-            different >= config.min_different and gap.low > -config.margin * base
-        )  # NaN for fewer than ten users
+        # the interval is NaN for fewer than ten users
+        is_promoted = different >= config.min_different and gap.low > -config.margin * base
     if is_promoted:
         return "promoted"
     if look >= config.looks or (different >= config.min_different and gap.high < 0):

@@ -123,9 +123,8 @@ def meeting_at(meeting: Meeting | None) -> Iterator[Peers]:
             timeout=limit,
         )
     try:
-        distributed.distributed_c10d._set_pg_timeout(
-            timedelta(seconds=ANSWER_SECONDS)
-        )  # an epoch's score takes its time
+        # an epoch's score takes its time
+        distributed.distributed_c10d._set_pg_timeout(timedelta(seconds=ANSWER_SECONDS))
         peers = Together(meeting)
         token = _PEERS.set(peers)
         try:
