@@ -61,6 +61,23 @@ def test_missing_bundle_is_told_in_three_lines(tmp_path: Path):
     assert "There is no finished bundle in 'none'." in done.stderr
 
 
+def test_a_thread_may_serve_although_signals_are_for_the_main_one(tmp_path: Path):
+    in_thread = (
+        f"import threading\none = threading.Thread(target=exec, args=({SERVER!r}, {{}}))\none.start()\none.join()"
+    )
+    arguments = [
+        sys.executable,
+        "-c",
+        in_thread,
+        str(tmp_path / "none"),
+        str(tmp_path / "state"),
+        str(free_port()),
+        "1",
+    ]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+    assert "There is no finished bundle in 'none'." in done.stderr
+
+
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_address_is_printed_when_it_answers(shop: Path, tmp_path: Path, workers: int):
     port = free_port()

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from importlib import import_module
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, current_thread, main_thread
 from typing import Any
 
 import uvicorn
@@ -194,7 +194,13 @@ def serve(
 
 @contextlib.contextmanager
 def _cleaned_up() -> Iterator[None]:
-    """Let SIGTERM end the process through the contexts it is in: uvicorn raises it once more after the last answer, and by default it ends at once."""
+    """Let SIGTERM end the process through the contexts it is in: uvicorn raises it once more after the last answer, and by default it ends at once.
+
+    In another thread than the main one nothing changes: there a signal cannot be handled, and uvicorn does not either.
+    """
+    if current_thread() is not main_thread():
+        yield
+        return
 
     def end(*_: object) -> None:
         sys.exit(0)
