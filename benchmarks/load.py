@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import random
@@ -45,6 +46,9 @@ for n in range(1000):
     store.append([[Event(f"u{m % 50}", f"{n}-{m}", "click", n, None, f"{sys.argv[2]}-{n}-{m}") for m in range(100)]])
     print(n, flush=True)
 """
+
+LISTENS = "0A"
+"""State of a listening socket in /proc/net/tcp."""
 
 
 class Connection:
@@ -86,6 +90,12 @@ async def drive(port: int, connections: int, count: int, act: Act) -> tuple[floa
     return count / (time.perf_counter() - began), seconds
 
 
+def sockets_of(port: int, state: str) -> int:
+    """Return how many sockets of this machine have a port and are in a state of /proc/net/tcp."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(own.endswith(f":{port:04X}") and now == state for _, own, _, now, *_ in rows)
+
+
 def report(what: str, value: str) -> None:
     print(f"{what:<58} {value:<44} load {os.getloadavg()[0]:.1f}", flush=True)
 
@@ -100,7 +110,7 @@ class Server:
 
     def __init__(self, bundle: Path, folder: Path, database: str, workers: int, port: int, **settings: int) -> None:
         arguments = [str(bundle.absolute()), str(folder), str(port), str(workers), database, json.dumps(settings)]
-        self.port = port
+        self.port, self.workers = port, workers
         self._process = subprocess.Popen([sys.executable, "-c", SERVER, *arguments], stderr=subprocess.DEVNULL)
 
     def wait(self) -> float:
@@ -108,10 +118,11 @@ class Server:
         while time.perf_counter() - began < 120:
             if self._process.poll() is not None:
                 raise SystemExit("the server did not start")
-            try:
-                return asyncio.run(self._ready()) or time.perf_counter() - began
-            except OSError:
-                time.sleep(0.05)
+            with contextlib.suppress(OSError):
+                asyncio.run(self._ready())
+                if sockets_of(self.port, LISTENS) >= self.workers:  # each worker has its own
+                    return time.perf_counter() - began
+            time.sleep(0.05)
         raise SystemExit("the server is not ready after two minutes")
 
     async def _ready(self) -> None:

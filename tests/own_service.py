@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 SERVER = """
 import sys
@@ -32,3 +33,26 @@ def wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
         except OSError:
             time.sleep(0.1)
     raise AssertionError("not ready after five minutes")
+
+
+LISTENS, CONNECTED = "0A", "01"
+"""States of sockets in /proc/net/tcp."""
+
+
+def own_sockets(port: int, state: str) -> dict[str, str]:
+    """Return the sockets of this machine with a port and in a state: their number in /proc to their other end."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {row[9]: row[2] for row in rows if row[1].endswith(f":{port:04X}") and row[3] == state}
+
+
+def sockets_held_by(pid: int) -> set[str]:
+    """Return the numbers of the sockets that a process has open."""
+    held = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = str(link.readlink())
+        except FileNotFoundError:  # closed meanwhile
+            continue
+        if target.startswith("socket:["):
+            held.add(target[8:-1])
+    return held

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from own_service import SERVER, free_port, wait_until_ready
+from own_service import CONNECTED, LISTENS, SERVER, free_port, own_sockets, sockets_held_by, wait_until_ready
 from penchant.client import Client
 from penchant.service.store import Store
 
@@ -52,6 +53,44 @@ def test_stop_finishes_what_was_begun_and_loses_nothing(shop: Path, tmp_path: Pa
     assert len(acknowledged) > 0
     assert set(acknowledged) <= {e.key for e in store.events("b")}
     store.close()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="sockets are read from /proc, and are shared elsewhere")
+def test_connections_of_a_burst_are_spread_over_the_workers(shop: Path, tmp_path: Path):
+    port = free_port()
+    arguments = [sys.executable, "-c", SERVER, str(shop), str(tmp_path), str(port), "2"]
+    process = subprocess.Popen(arguments, stderr=subprocess.DEVNULL)
+    opened: list[socket.socket] = []
+    try:
+        wait_until_ready(process, port)
+        until = time.monotonic() + 60
+        while len(own_sockets(port, LISTENS)) < 2 and time.monotonic() < until:
+            time.sleep(0.1)
+        assert len(own_sockets(port, LISTENS)) == 2, "each worker has its own"
+        opened = [socket.create_connection(("127.0.0.1", port)) for _ in range(32)]
+        time.sleep(1)
+        taken = set(own_sockets(port, CONNECTED))
+        counts = [len(taken & sockets_held_by(int(pid))) for pid in descendants(process.pid)]
+        assert sum(counts) == 32
+        assert max(counts) < 32, "one worker has them all (by chance once in two thousand million times)"
+    finally:
+        for one in opened:
+            one.close()
+        process.terminate()
+        process.wait(60)
+
+
+def descendants(pid: int) -> list[str]:
+    """Return the processes that a process began, and those that these began."""
+    found, left = [], [str(pid)]
+    while left:
+        own = Path(f"/proc/{left.pop()}/task")
+        for task in own.glob("*/children"):
+            new = task.read_text().split()
+            found += new
+            left += new
+    return found
 
 
 def test_missing_bundle_is_told_in_three_lines(tmp_path: Path):

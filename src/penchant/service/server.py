@@ -29,6 +29,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn import _subprocess
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.supervisors import Multiprocess, multiprocess
 
 from penchant.classifiers.bundle import KIND as CLASSIFIER
 from penchant.core.artifacts import open_artifact
@@ -349,7 +350,7 @@ def _share_imports(pages: str | None) -> None:
 
 
 def _run(app: FastAPI | str, host: str, port: int, workers: int = 1) -> None:
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
         host=host,
         port=port,
@@ -365,6 +366,36 @@ def _run(app: FastAPI | str, host: str, port: int, workers: int = 1) -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_worker_healthcheck=SILENT_SECONDS,
     )
+    with contextlib.suppress(KeyboardInterrupt):
+        if workers == 1:
+            uvicorn.Server(config).run()
+        elif sys.platform == "linux":
+            multiprocess.Process = _Worker  # type: ignore[misc]
+            with _bound(host, port):  # held for as long as workers come and go
+                Multiprocess(config, []).run()
+        else:
+            Multiprocess(config, [config.bind_socket()]).run()
+
+
+class _Worker(multiprocess.Process):
+    """A worker process with a socket of its own for the common port.
+
+    Linux then spreads new connections over the workers by their addresses. Of one socket that all wait at, the worker that wakes first takes every connection of a
+    burst, and keeps them: of 16 connections it had 16, and the others nothing to do.
+    """
+
+    def target(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer until told to stop."""
+        super().target([_bound(self.config.host, self.config.port)])
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Return a socket of a port that several processes may have at once."""
+    one = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    one.bind((host, port))
+    return one
 
 
 def _own_address(host: str) -> str:
