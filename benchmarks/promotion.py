@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -85,15 +86,13 @@ def prepare(asked: argparse.Namespace) -> None:
     data = asked.folder / "data"
     data.mkdir(exist_ok=True)
     known.write_parquet(data / "interactions.parquet")
-    for name in ("items.csv", "images", "sound"):
-        (data / name).unlink(missing_ok=True)
-        (data / name).symlink_to((world / name).absolute())
+    shutil.copy(world / "items.csv", data)
     config = RecommendationConfig.read(
         {
             "name": "whole",
             "output": str(asked.folder / WHOLE),
             "cache": str(asked.folder / "cache"),
-            "data": {"path": str(data)},
+            "data": {"path": str(data), "media_folder": str(world.absolute())},
             "split": {"kind": "rolling_time", "refits": 1, "max_requests": 3000},
             "fit": {"ablation": False},
         },
@@ -186,7 +185,7 @@ def judge_tries(asked: argparse.Namespace) -> None:
             tries = [outcome(table, user, pair, config, [asked.seed, number]) for number in range(asked.tries)]
             verdicts = [one.verdict for one in tries]
             needed = [
-                needed_requests(one.difference, one.scores["parent"].mean, one.requests, config, CHANGE)
+                needed_requests(one.difference, one.scores["parent"].mean, one.requests, config, one.look, CHANGE)
                 for one in tries
                 if one.difference is not None
             ]

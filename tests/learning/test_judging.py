@@ -7,11 +7,18 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from penchant.learning.judging import JudgingConfig, judged, last_look, looks_done, needed_requests, verdict_of
+from penchant.learning.judging import (
+    JudgingConfig,
+    error_share,
+    judged,
+    last_look,
+    looks_done,
+    needed_requests,
+    verdict_of,
+)
 from penchant.metrics.intervals import BootstrapMeans, Difference, IntervalConfig
 
 CONFIG = JudgingConfig()
-LEVEL = IntervalConfig(confidence=1 - (1 - CONFIG.confidence) / CONFIG.looks, resamples=400)
 
 
 def outcome(change: float, seed: int) -> str:
@@ -27,7 +34,9 @@ def outcome(change: float, seed: int) -> str:
     for look in range(1, CONFIG.looks + 1):
         seen = order[: CONFIG.first_look * 2 ** (look - 1)]
         means = BootstrapMeans(
-            np.column_stack([version[seen], parent[seen]]), LEVEL, users=users[seen].astype(str).tolist()
+            np.column_stack([version[seen], parent[seen]]),
+            IntervalConfig(confidence=1 - error_share(look, CONFIG), resamples=400),
+            users=users[seen].astype(str).tolist(),
         )
         different = int((version[seen] != parent[seen]).sum())
         gap, base = means.difference(0, 1), means.interval(1).mean
@@ -49,13 +58,26 @@ def test_looks_are_at_twice_as_many_requests_each(count: int, looks: int):
     assert looks_done(count, CONFIG) == looks
 
 
+def test_looks_share_the_error_and_the_last_has_half_of_it():
+    shares = [error_share(look, CONFIG) for look in range(1, CONFIG.looks + 1)]
+    assert sum(shares) == pytest.approx(1 - CONFIG.confidence, abs=1e-12)
+    assert shares[-1] == pytest.approx(sum(shares) / 2, rel=0.01)
+
+
+@pytest.mark.slow
+def test_version_at_the_margin_is_promoted_in_few_of_many_tries():
+    tries = [outcome(-CONFIG.margin, seed) for seed in range(200)]
+    # an error of 2.5 % on this side: more than 12 of 200 has a probability of .002
+    assert tries.count("promoted") <= 12
+
+
 def test_equal_versions_are_promoted_once_no_larger_loss_would_have_stayed_unseen():
     def verdict(requests: int) -> str:
         same = np.full(requests, 0.3)
         users = [f"u{n}" for n in range(requests)]
         return judged({"version": same, "parent": same, "popularity": same}, users, 0, 1, CONFIG, 1).verdict
 
-    enough = -np.log((1 - CONFIG.confidence) / CONFIG.looks) / (CONFIG.margin * 0.3)
+    enough = -np.log(error_share(1, CONFIG)) / (CONFIG.margin * 0.3)
     assert verdict(int(enough)) == "waiting"
     assert verdict(int(enough) + 1) == "promoted"
 
@@ -94,19 +116,23 @@ def drawn(requests: int, seed: int, change: float = 0.0) -> dict[str, np.ndarray
     return {"version": version, "parent": parent, "popularity": np.zeros(requests)}
 
 
-def judged_at(requests: int, seed: int, change: float = 0.0):
-    return judged(drawn(requests, seed, change), [f"u{n}" for n in range(requests)], 0, 1, CONFIG, 1)
+def judged_at(requests: int, seed: int, change: float = 0.0, look: int = CONFIG.looks):
+    return judged(drawn(requests, seed, change), [f"u{n}" for n in range(requests)], 0, 1, CONFIG, look)
 
 
 @pytest.mark.parametrize("change", [0.0, 0.05])
 def test_needed_requests_promote_four_of_five(change: float):
     found = judged_at(4000, 0)
     assert found.difference is not None
-    needed = needed_requests(found.difference, found.scores["parent"].mean, found.requests, CONFIG, change)
+    base = found.scores["parent"].mean
+    needed = needed_requests(found.difference, base, found.requests, CONFIG, CONFIG.looks, change)
     normal = NormalDist()
-    reach = normal.inv_cdf(1 - (1 - LEVEL.confidence) / 2) + normal.inv_cdf(0.8)
+    reach = normal.inv_cdf(1 - error_share(CONFIG.looks, CONFIG) / 2) + normal.inv_cdf(0.8)
     expected = (reach * SPREAD / ((change + CONFIG.margin) * BASE)) ** 2
     assert needed == pytest.approx(expected, rel=0.1)
+    early = judged_at(4000, 0, look=1)
+    assert early.difference is not None
+    assert needed_requests(early.difference, base, 4000, CONFIG, 1, change) == pytest.approx(needed, rel=0.1)
     if not change:  # as many requests take long
         return
     tries = [judged_at(needed, seed, change).verdict for seed in range(1, 21)]
@@ -116,7 +142,7 @@ def test_needed_requests_promote_four_of_five(change: float):
 def test_comparison_says_how_many_requests_one_as_good_needs_and_where_comparisons_end():
     found = judged_at(4000, 0, change=0.03)
     assert found.difference is not None
-    assert found.needed == needed_requests(found.difference, found.scores["parent"].mean, 4000, CONFIG)
+    assert found.needed == needed_requests(found.difference, found.scores["parent"].mean, 4000, CONFIG, CONFIG.looks)
     assert found.last_look == last_look(CONFIG) == 12_800
     assert last_look(JudgingConfig(max_requests=3000)) == 3000
 
@@ -124,6 +150,6 @@ def test_comparison_says_how_many_requests_one_as_good_needs_and_where_compariso
 def test_needed_requests_are_unknown_without_a_margin_or_an_interval():
     found = judged_at(300, 0).difference
     assert found is not None
-    assert needed_requests(found, BASE, 300, JudgingConfig(margin=0)) is None
+    assert needed_requests(found, BASE, 300, JudgingConfig(margin=0), 1) is None
     unknown = Difference(0.0, float("nan"), float("nan"), 1.0, "not distinguishable", 3)
-    assert needed_requests(unknown, BASE, 300, CONFIG) is None
+    assert needed_requests(unknown, BASE, 300, CONFIG, 1) is None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ from penchant.core.config import Settings
 from penchant.core.schema import Histories
 from penchant.data.requests import rolling_requests
 from penchant.learning.changes import on_rows_of
-from penchant.metrics.intervals import BootstrapMeans, Difference, Interval, IntervalConfig
+from penchant.metrics.intervals import POWER, BootstrapMeans, Difference, Interval, IntervalConfig
 from penchant.metrics.ranking import hit_matrix, ndcg, relevant
 from penchant.models.ensemble import Ensemble, batch_users, blocked_items, top_k
 from penchant.models.event_log import EventLog
@@ -27,6 +28,8 @@ from penchant.models.member import Member, make_member
 from penchant.recommender.recommender import Recommender
 
 POPULARITY = "Recent popularity"
+DRAWS_BEYOND = 10
+"""Resamples beyond each end of an interval, at least: an end that rests on fewer is too near."""
 Verdict = Literal["waiting", "promoted", "rejected"]
 
 
@@ -44,7 +47,7 @@ class JudgingConfig(Settings):
     min_different: int = Field(50, ge=1)
     """Requests on which the NDCG of the two differs, below which nothing is decided: where few lists hold a hit, an interval of less is too narrow."""
     confidence: float = Field(0.95, gt=0.5, lt=1)
-    """Of the intervals of all looks together: each has its share of the errors."""
+    """Of the intervals of all looks together: each look has a share of the errors, twice that of the look before."""
     max_requests: int = Field(12_800, ge=10)
     """Requests that are compared at most, evenly spaced."""
     popularity_days: float = Field(7, gt=0)
@@ -191,8 +194,11 @@ def judged(
         config: When a version is no worse.
         look: Number of the comparison.
     """
-    level = 1 - (1 - config.confidence) / config.looks
-    means = BootstrapMeans(np.column_stack(list(found.values())), IntervalConfig(confidence=level), users=users)
+    error = error_share(look, config)
+    drawn = IntervalConfig(
+        confidence=1 - error, resamples=max(IntervalConfig().resamples, math.ceil(2 * DRAWS_BEYOND / error))
+    )
+    means = BootstrapMeans(np.column_stack(list(found.values())), drawn, users=users)
     scores = {name: means.interval(column) for column, name in enumerate(found)}
     names = list(found)
     gap, base = means.difference(names.index("version"), names.index("parent")), scores["parent"].mean
@@ -205,27 +211,47 @@ def judged(
         gap,
         look,
         verdict_of(gap, base, look, config, len(users), int((found["version"] != found["parent"]).sum())),
-        needed_requests(gap, base, len(users), config),
+        needed_requests(gap, base, len(users), config, look),
         last_look(config),
     )
 
 
+def error_share(look: int, config: JudgingConfig) -> float:
+    """Return the probability of an error that a look has: twice that of the look before, as it has twice the requests; all together have 1 - `confidence`.
+
+    Most of it is for the last looks, at which a version that is better by a few hundredths can be told apart at all. With equal shares such a version needs a
+    third more requests.
+
+    Source: Lan and DeMets, 1983, "Discrete sequential boundaries for clinical trials", on spending the error by what is known at a look.
+
+    Args:
+        look: Number of the comparison, from 1.
+        config: Confidence and looks.
+    """
+    return (1 - config.confidence) * 2 ** (look - 1) / (2**config.looks - 1)
+
+
 def needed_requests(
-    gap: Difference, base: float, requests: int, config: JudgingConfig, change: float = 0.0
+    gap: Difference, base: float, requests: int, config: JudgingConfig, look: int, change: float = 0.0
 ) -> int | None:
-    """Return how many requests a version needs to be promoted with a probability of 80 %; None where no number is enough or nothing is known.
+    """Return how many requests a version needs to be promoted with a probability of 80 % at the last look; None where no number is enough or nothing is known.
 
     Args:
         gap: Of a version on some requests: their spread is that of the ones to come.
         base: NDCG of the parent.
         requests: Requests of `gap`.
         config: The margin.
+        look: The comparison that `gap` is from.
         change: By how much the version is better, as a share of `base`; 0 is as good.
     """
     room = (change + config.margin) * base
     if math.isnan(gap.detectable) or room <= 0:
         return None
-    return math.ceil(requests * (gap.detectable / room) ** 2)
+    normal = NormalDist()
+    here, last = (
+        normal.inv_cdf(1 - error_share(one, config) / 2) + normal.inv_cdf(POWER) for one in (look, config.looks)
+    )
+    return math.ceil(requests * (gap.detectable * last / here / room) ** 2)
 
 
 def last_look(config: JudgingConfig) -> int:
@@ -255,7 +281,7 @@ def verdict_of(
         different: Those on which the NDCG of the two differs.
     """
     if not different:
-        unseen = -math.log((1 - config.confidence) / config.looks) / requests
+        unseen = -math.log(error_share(look, config)) / requests
         is_promoted = unseen <= config.margin * base
     else:
         # the interval is NaN for fewer than ten users
