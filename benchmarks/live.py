@@ -12,7 +12,8 @@ cut in the order of time. All four rank for the same requests, and each request'
 new events of the user it ranks for, too, but learns nothing from them.
 
 `commands` gives the bundle's store new events and compares `penchant update`, right after the run and once more with as many new events, with a `penchant run` on all events until then: CPU seconds of
-the whole commands, and NDCG@10 of both on the requests after them.
+the whole commands, and NDCG@10 of both on the requests after them. Beside them "refit" are the bundle's members fitted again on all events, and "step" is what a learner that is already running
+(`penchant serve --learn`) computes for the second part, its publishing included.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ from penchant.experiment.defaults import default_members
 from penchant.experiment.refit import refitted
 from penchant.experiment.selection import without_grid
 from penchant.learning.judging import gains
+from penchant.learning.learner import open_learner
+from penchant.learning.settings import LearningConfig
 from penchant.learning.updating import Updater, UpdatingConfig
 from penchant.learning.weighing import WeighingConfig, reweighed
 from penchant.metrics.intervals import BootstrapMeans
@@ -88,6 +91,9 @@ class Stream:
 STREAMS = {
     "ml1m": Stream(
         {"format": "movielens_mm", "path": DATA / "ml1m_mm", "min_value": 4.0, "text": []}, 0.8, every=4, core=5
+    ),
+    "ml1m_whole": Stream(
+        {"format": "movielens_mm", "path": DATA / "ml1m_mm", "min_value": 4.0, "text": []}, 0.8, core=5
     ),
     "steam": Stream(
         {
@@ -366,14 +372,15 @@ def commands(asked: argparse.Namespace) -> None:
     moment = micros(steps[-1]["at"][-1]) + 1
     with tempfile.TemporaryDirectory(dir=asked.folder.absolute()) as scratch:
         served = Path(shutil.copytree(bundle.folder or "", Path(scratch) / "served"))
+        with_learner = Path(shutil.copytree(served, Path(scratch) / "with-learner"))
         service = ServiceConfig(bundle=served)
         service.state_folder.mkdir()
         store = Store.open(service.address)
         spent = {}
         for name, part in zip(("update after the run", "next update"), steps, strict=True):
-            columns = part.select("user_id", "item_id", "kind", pl.col("at").dt.epoch("us"), "value")
-            store.append([[Event(*row) for row in columns.iter_rows()]])
+            store.append([events_of(part)])
             spent[name] = cpu_of("update", str(served), "--promote", "at_once")
+        spent["step"] = step_seconds(with_learner, steps)
         store.close()
         data = Path(scratch) / "data"
         data.mkdir()
@@ -384,27 +391,63 @@ def commands(asked: argparse.Namespace) -> None:
         toml |= {"data": {"path": str(data)}, **settings(STREAMS[asked.stream])}
         (Path(scratch) / "again.toml").write_text(as_toml(toml))
         spent["run"] = cpu_of("run", str(Path(scratch) / "again.toml"))
-        models = {"update": Recommender.load(served), "run": Recommender.load(Path(scratch) / "again")}
+        began = time.process_time()
+        refit, _ = refitted(bundle, events.where(events.at < moment))
+        spent["refit"] = round(time.process_time() - began, 2)
+        models = {
+            "update": Recommender.load(served),
+            "run": Recommender.load(Path(scratch) / "again"),
+            "refit": refit,
+            "no update": bundle,
+        }
         found, users = gains(
             models, events, bundle.catalog.item_ids, moment, int(events.at.max()) + 1, 10, asked.requests
         )
         means = BootstrapMeans(np.column_stack(list(found.values())), users=users)
-        gap = means.difference(0, 1)
+        gaps = {name: means.difference(0, column) for column, name in enumerate(models) if column}
         print(
             json.dumps(
                 {
                     "events before, new, new": [int((events.at < start).sum()), *map(len, steps)],
                     "events of run": models["run"].histories.num_events,
+                    "members": {name: sorted(model.ensemble.weights) for name, model in models.items()},
                     "cpu seconds": spent,
-                    "share of time": {n: round(s / spent["run"], 4) for n, s in spent.items()},
+                    "share of the run's": {n: round(s / spent["run"], 4) for n, s in spent.items()},
                     "requests": len(users),
                     "ndcg@10": {name: round(float(one.mean()), 4) for name, one in found.items()},
-                    "share of ndcg": round(float(found["update"].mean() / found["run"].mean()), 4),
-                    "update minus run": [round(v, 5) for v in (gap.mean, gap.low, gap.high)],
+                    "update's share of ndcg": {
+                        name: round(float(found["update"].mean() / found[name].mean()), 4) for name in gaps
+                    },
+                    "update minus": {name: [round(v, 5) for v in (g.mean, g.low, g.high)] for name, g in gaps.items()},
                 },
                 indent=1,
             )
         )
+
+
+def events_of(table: pl.DataFrame) -> list[Event]:
+    """Return the rows of a table of interactions as events."""
+    columns = table.select("user_id", "item_id", "kind", pl.col("at").dt.epoch("us"), "value")
+    return [Event(*row) for row in columns.iter_rows()]
+
+
+def step_seconds(bundle: Path, parts: list[pl.DataFrame]) -> float:
+    """Return the CPU seconds of a running learner's last step, after which the version with the last part of the events is published."""
+    config = ServiceConfig(bundle=bundle)
+    config.state_folder.mkdir()
+    store = Store.open(config.address)
+    learner = open_learner(
+        bundle, config.address, config.state_folder / "secret.key", LearningConfig(promote="at_once")
+    )
+    learner.step()
+    for part in parts:
+        store.append([events_of(part)])
+        began = time.process_time()
+        assert learner.step().made is not None
+        spent = time.process_time() - began
+    learner.close()
+    store.close()
+    return round(spent, 2)
 
 
 def cpu_of(*arguments: str) -> float:

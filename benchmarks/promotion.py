@@ -7,7 +7,7 @@ In: a folder. Out: the true change of each version on all requests, and how ofte
     OMP_NUM_THREADS=1 python benchmarks/promotion.py learner runs/promotion
 
 `prepare` draws a world of the demo's size with many more users, runs Penchant on the events of the first ones before a cut, and writes the NDCG@10 of each request after the
-cut of all others: of the bundle itself, and of bundles that are worse. These are of two kinds: "weights" has the same members, with part of the weight moved to the one that has least;
+cut of all others: of the bundle itself, and of bundles that are worse. These are of two kinds: "weights" has the same members, with part of the weight moved to the one that has least (of those that read no context);
 "events" has members fitted on a part of the users. The true change is that on all requests; of each kind the one nearest to 5 % is taken. A version that is worse is such a bundle beside
 the whole one; for a version that is better the two change places.
 
@@ -150,7 +150,9 @@ def worse_one(bundle: Recommender, kind: str, part: float, seed: int) -> Recomme
     if kind == "weights":
         present = bundle.ensemble.weights.overall
         weights = {name: (1 - part) * weight for name, weight in present.items()}
-        weights[min(present, key=present.__getitem__)] += part * sum(present.values())
+        # the requests are ranked without their context, so that weight on what reads it would change nothing
+        told = {name: weight for name, weight in present.items() if bundle.tables[name]["model"] != "context"}
+        weights[min(told, key=told.__getitem__)] += part * sum(present.values())
         return replace(bundle, ensemble=replace(bundle.ensemble, weights=EnsembleWeights(weights)))
     fitted = bundle.histories if bundle.fitted is None else bundle.fitted
     order = np.random.default_rng([seed, 2]).permutation(len(fitted))
