@@ -88,7 +88,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "content_knn of twins": ("content_knn", {"channel": "words", "sharpness": 12, "source_exponent": 0.5}),
     "content_knn per candidate": ("content_knn", {"channel": "picture", "neighbours": 8, "per_candidate": True}),
     "content_knn of every pair": ("content_knn", {"channel": "picture", "neighbours": 0, "whiten_dim": 4}),
-    "content_regression of pictures": ("content_regression", {"channels": ["picture"], "max_items": 10, "dim": 16}),
+    "content_regression of pictures": ("content_regression", {"channels": ["picture"], "max_items": 10}),
     "session_regression of the most touched": ("session_regression", {"regularisation": 10, "max_items": 40}),
     "graph_network: BPR": (
         "graph_network",

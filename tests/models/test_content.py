@@ -83,11 +83,12 @@ def test_content_regression_is_the_dual_kernel_ridge(random_histories, content) 
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
-def test_truncated_smoothing_with_all_directions_is_exact(random_histories, content) -> None:
-    exact = ContentRegression(ContentRegressionConfig(smoothing=4)).fit(random_histories, content)
-    truncated = ContentRegression(ContentRegressionConfig(smoothing=4, max_items=1, dim=12))
-    truncated.fit(random_histories, content)
-    np.testing.assert_allclose(truncated.source, exact.source, rtol=1e-3, atol=1e-4)
+def test_smoothing_by_iterations_is_that_of_the_factor(random_histories, content, monkeypatch) -> None:
+    monkeypatch.setattr("penchant.models.content.SMOOTHED_COLUMNS", 3)  # several blocks, the last one smaller
+    exact = ContentRegression(ContentRegressionConfig(smoothing=0.5)).fit(random_histories, content)
+    iterated = ContentRegression(ContentRegressionConfig(smoothing=0.5, max_items=1))
+    iterated.fit(random_histories, content)
+    np.testing.assert_allclose(iterated.source, exact.source, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("cls", [ContentKNN, ContentRegression])

@@ -33,6 +33,11 @@ from penchant.models.products import keep_largest
 from penchant.models.shared import computed_once
 from penchant.models.user_sums import UserSums
 
+SMOOTHED_COLUMNS = 64
+"""Columns of content that are smoothed at once."""
+SMOOTHING_TOLERANCE, SMOOTHING_ITERATIONS = 1e-4, 200
+"""Residual, as a share of the right side, at which a column is solved, and the iterations after which it is left as it is."""
+
 
 class ContentKNNConfig(ItemToItemConfig):
     """ContentKNN's settings."""
@@ -229,9 +234,7 @@ class ContentRegressionConfig(ItemToItemConfig):
     smoothing: float = Field(2000.0, ge=0)
     """mu: penalty of the smoothing over behaviour; larger smooths more, 0 not at all."""
     max_items: int = Field(15_000, ge=1)
-    """With more touched items, the smoothing keeps only its `dim` strongest directions."""
-    dim: int = Field(256, ge=1)
-    """Directions of smoothing in a larger catalog."""
+    """With more touched items the smoothing is solved by iterations, not by a factor of items x items."""
 
 
 class ContentRegression(ItemToItem[ContentRegressionConfig]):
@@ -242,7 +245,8 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
     factor smooths the history over behaviour, the right one reaches any item that has content; predicted popularity is
     part of it. An item without content gets the mean of those with some.
 
-    Cost: items^3 / 3 for the smoothing up to `max_items`, `dim` directions of it above; 4 bytes x max_items^2 while fitting.
+    Cost: items^3 / 3 for the smoothing up to `max_items`, 4 bytes x max_items^2 while fitting; above, ten to forty products of the events with the content, 4 bytes
+    x users x `SMOOTHED_COLUMNS`.
 
     Source: kernel ridge regression (Saunders et al., ICML 1998) on the columns of the interaction matrix, solved in the
     primal: (K_ww + lambda I)^-1 Z_w = Z_w (Z_w^T Z_w + lambda I)^-1.
@@ -276,7 +280,7 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
         explained[usable] = features[usable]
         # smoothing does not depend on the penalty of the map, so that settings share it
         read = (tuple(content.channels), repr(self.config.channels), repr(sorted(self.config.weights.items())))
-        key = ("smoothed", self.config.smoothing, self.config.max_items, self.config.dim, *read)
+        key = ("smoothed", self.config.smoothing, self.config.max_items, *read)
         smoothed = computed_once(train, key, lambda: self._smooth(train, users_items, touched, explained[touched]))
         self.source = np.zeros(features.shape, np.float32)
         self.source[touched] = linalg.solve(gram, smoothed.T, assume_a="pos").T
@@ -319,8 +323,6 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
         rows: Float32[np.ndarray, "touched dim"],
     ) -> Float32[np.ndarray, "touched dim"]:
         """Return (X^T X + mu I)^-1 X^T X @ rows."""
-        from sklearn.utils.extmath import randomized_svd  # slow to import, and no service needs it
-
         if not self.config.smoothing or users_items.nnz == 0:
             return rows
         if len(touched) <= self.config.max_items:
@@ -330,10 +332,7 @@ class ContentRegression(ItemToItem[ContentRegressionConfig]):
             key = ("smoothing", self.config.smoothing)
             factor = computed_once(train, key, lambda: _smoother(gram, self.config.smoothing))
             return np.asarray(linalg.cho_solve((factor, True), gram @ rows, check_finite=False), np.float32)
-        users_items = users_items[:, touched]
-        _, strength, right = randomized_svd(users_items, min(self.config.dim, *users_items.shape), random_state=0)
-        kept = strength**2 / (strength**2 + self.config.smoothing)
-        return np.asarray((right.T * kept) @ (right @ rows), np.float32)
+        return _smoothed(users_items[:, touched], rows, self.config.smoothing)
 
     def score(self, histories: Histories) -> Float32[np.ndarray, "users items"]:
         events = recent(histories, self.config).matrix()
@@ -419,6 +418,39 @@ def _smoother(gram: Float32[np.ndarray, "touched touched"], penalty: float) -> F
     ridged = gram + np.float32(penalty) * np.eye(len(gram), dtype=np.float32)
     factor, _ = linalg.cho_factor(ridged.T, lower=True, overwrite_a=True, check_finite=False)
     return np.asarray(factor, np.float32)
+
+
+def _smoothed(
+    users_items: sparse.csr_array, rows: Float32[np.ndarray, "touched dim"], penalty: float
+) -> Float32[np.ndarray, "touched dim"]:
+    """Return (X^T X + penalty I)^-1 X^T X @ rows without the matrix of items x items, a block of columns at a time.
+
+    Each column is solved by conjugate gradients, preconditioned with the diagonal, until its residual is `SMOOTHING_TOLERANCE` of the right side. The penalty bounds the condition,
+    so that ten to forty iterations are enough, whatever the number of items.
+
+    Source: Hestenes and Stiefel, 1952; Golub and Van Loan, "Matrix computations", algorithm 11.5.1.
+    """
+    inverse = 1 / (np.asarray((users_items.multiply(users_items)).sum(0), np.float32).ravel() + penalty)[:, None]
+    found = np.zeros(rows.shape, np.float32)
+    for start in range(0, rows.shape[1], SMOOTHED_COLUMNS):
+        given = users_items.T @ (users_items @ rows[:, start : start + SMOOTHED_COLUMNS])
+        solution, residual = np.zeros_like(given), given.copy()
+        direction = inverse * residual
+        power = (residual * direction).sum(0)
+        limit = SMOOTHING_TOLERANCE * np.linalg.norm(given, axis=0)
+        for _ in range(SMOOTHING_ITERATIONS):
+            if (np.linalg.norm(residual, axis=0) <= limit).all():
+                break
+            image = users_items.T @ (users_items @ direction) + np.float32(penalty) * direction
+            # a column without any content is 0 throughout
+            step = np.divide(power, (direction * image).sum(0), out=np.zeros_like(power), where=power > 0)
+            solution += step * direction
+            residual -= step * image
+            conditioned = inverse * residual
+            before, power = power, (residual * conditioned).sum(0)
+            direction = conditioned + np.divide(power, before, out=np.zeros_like(power), where=before > 0) * direction
+        found[:, start : start + SMOOTHED_COLUMNS] = solution
+    return found
 
 
 def _whitened(embeddings: Embeddings, dim: int, fitted: int) -> Float32[np.ndarray, "items dim"]:
