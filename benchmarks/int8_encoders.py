@@ -4,6 +4,10 @@ In: a bundle whose catalog has plots and posters. The encoders are exported as O
 sample of the catalog gave. Read are the most chosen films alone; truth is the last tenth of the events of drawn users. Out: Markdown rows.
 
     python benchmarks/int8_encoders.py runs/movielens --items 1500 --users 2000
+
+`--ensemble` measures the lists of the whole bundle instead, of all items: members that read the channel are fitted with the vectors of each version, the others and the weights stay.
+
+    python benchmarks/int8_encoders.py runs/movielens --items 4000 --users 6100 --ensemble
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +24,7 @@ import numpy as np
 import onnxruntime
 from jaxtyping import Float32
 
-from penchant.compression.held_out import hold_out
+from penchant.compression.held_out import Halves, hold_out
 from penchant.compression.onnx_export import write_encoder
 from penchant.compression.onnx_files import write_int8, write_static_int8
 from penchant.core.compact_embeddings import VectorCodes
@@ -29,6 +34,7 @@ from penchant.encoders import ENCODERS
 from penchant.encoders.content import find_content
 from penchant.encoders.encoder import Encoder
 from penchant.encoders.onnx_text import MODEL, OnnxText
+from penchant.experiment.refit import refitted
 from penchant.metrics.intervals import paired_difference
 from penchant.metrics.ranking import measure
 from penchant.models.ensemble import blocked_items, top_k
@@ -36,6 +42,7 @@ from penchant.models.member import make_member
 from penchant.recommender.recommender import Recommender
 
 Vectors = Float32[np.ndarray, "items dim"]
+BATCH_USERS = 500
 BATCH, CALIBRATION, TIMED = 16, 128, 8
 """Contents of a batch, contents that scales are taken from, and batches that are timed."""
 STATIC: dict[str, dict[str, Any]] = {
@@ -52,6 +59,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=2000)
     parser.add_argument("--tokens", type=int, help="that are read of a plot, at most; left out: what the encoder reads")
     parser.add_argument("--kinds", nargs="*", default=["text", "image"])
+    parser.add_argument("--ensemble", action="store_true", help="rank by the whole bundle")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     recommender = Recommender.load(given.bundle)
@@ -59,12 +67,12 @@ def main() -> None:
     print(
         "| encoder | version | MB | CPU time of float32 | cosine: mean, least | NDCG@10 | change |\n|---|---|---|---|---|---|---|"
     )
-    asked: dict[str, tuple[str, str, dict[str, Any]]] = {
-        "text": ("minilm", "plot", {} if given.tokens is None else {"max_tokens": given.tokens}),
-        "image": ("efficientnet", "image", {}),
+    asked: dict[str, tuple[str, str, str, dict[str, Any]]] = {
+        "text": ("minilm", "plot", "plot", {} if given.tokens is None else {"max_tokens": given.tokens}),
+        "image": ("efficientnet", "image", "poster", {}),
     }
     for kind in given.kinds:
-        name, column, options = asked[kind]
+        name, column, channel, options = asked[kind]
         cls = ENCODERS.load(name)
         encoder: Encoder = cls(cls.config_class(**options))
         content = find_content(recommender.catalog, (column,), kind, MediaLimits(), where=name)
@@ -73,8 +81,14 @@ def main() -> None:
         prepared = [encoder.prepare(content.load(row)) for row in rows]
         with tempfile.TemporaryDirectory() as folder:
             vectors = versions(name, encoder, prepared, Path(folder), given.seed)
-        kept = events.where(np.isin(events.item_index, rows))
-        ranked(name, vectors, np.array(rows), kept, given.users, given.seed)
+        coded = VectorCodes.of("int8", vectors["float32"][2], np.ones(len(rows), bool))
+        vectors["float32, stored as int8 rows"] = (np.nan, 1.0, coded.decoded())
+        if given.ensemble:
+            gains = of_bundle(recommender, channel, vectors, np.array(rows), hold_out(events, given.users, given.seed))
+        else:
+            kept = events.where(np.isin(events.item_index, rows))
+            gains = of_channel(name, vectors, np.array(rows), hold_out(kept, given.users, given.seed))
+        show(name, vectors, gains)
 
 
 def versions(
@@ -137,36 +151,67 @@ def session(file: Path) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
     return lambda inputs: np.asarray(held.run(None, dict(inputs))[0])
 
 
-def ranked(
-    name: str,
+def of_channel(
+    name: str, versions: Mapping[str, tuple[float, float, Vectors]], rows: np.ndarray, halves: Halves
+) -> dict[str, list[np.ndarray]]:
+    """Return NDCG@10 of each version, user by user: of lists by content kNN and by content regression that read nothing else."""
+    num_items = halves.train.num_items
+    present = np.zeros(num_items, bool)
+    present[rows] = True
+    gains: dict[str, list[np.ndarray]] = {}
+    for label, (_, _, vectors) in versions.items():
+        values = np.zeros((num_items, vectors.shape[1]), np.float32)
+        values[rows] = vectors
+        content = Content({name: Embeddings(name, "text", values, present, label)})
+        members = [
+            make_member("m", table).fit(halves.train, content)
+            for table in ({"model": "content_knn", "channel": name, "half_life": 5}, {"model": "content_regression"})
+        ]
+        gains[label] = [ndcg_of(member.score, halves, ~present) for member in members]
+    return gains
+
+
+def of_bundle(
+    bundle: Recommender,
+    channel: str,
     versions: Mapping[str, tuple[float, float, Vectors]],
     rows: np.ndarray,
-    events: Histories,
-    users: int,
-    seed: int,
-) -> None:
-    """Print a row of each version, and of int8 rows of the float32 vectors."""
-    halves = hold_out(events, users, seed)
-    exact = versions["float32"][2]
-    coded = VectorCodes.of("int8", exact, np.ones(len(exact), bool))
-    everything = {**versions, "float32, stored as int8 rows": (np.nan, 1.0, coded.decoded())}
-    gains: dict[str, list[np.ndarray]] = {}
-    for label, (_, _, vectors) in everything.items():
-        values = np.zeros((events.num_items, vectors.shape[1]), np.float32)
+    halves: Halves,
+) -> dict[str, list[np.ndarray]]:
+    """Return NDCG@10 of each version, user by user: of the bundle's lists with the vectors of a channel replaced."""
+    before, gains = bundle.content.channels[channel], {}
+    fitted, _ = refitted(bundle, halves.train)
+    reads = [name for name, member in bundle.ensemble.members.items() if channel in member.channels(bundle.content)]
+    for label, (_, _, vectors) in versions.items():
+        values = before.values.copy()
         values[rows] = vectors
-        present = np.zeros(events.num_items, bool)
-        present[rows] = True
-        content = Content({name: Embeddings(name, "text", values, present, label)})
-        own = []
-        for table in ({"model": "content_knn", "channel": name, "half_life": 5}, {"model": "content_regression"}):
-            member = make_member("m", table).fit(halves.train, content)
-            for part in (halves.choice, halves.check):
-                scores = member.score(part.histories)
-                scores[blocked_items(part.histories) | ~present] = -np.inf
-                lists = top_k(scores, 10, part.histories.user_ids)
-                own.append(measure(lists, part.truth, ks=(10,), metrics=["ndcg"])["ndcg@10"].to_numpy())
-        gains[label] = [np.concatenate(own[:2]), np.concatenate(own[2:])]
-    for label, (size, share, vectors) in everything.items():
+        content = replace(
+            bundle.content, channels={**bundle.content.channels, channel: replace(before, values=values)}, fused=None
+        )
+        own, _ = refitted(fitted, halves.train, content, kept=fitted.ensemble.members.keys() - set(reads), anew=reads)
+        gains[label] = [ndcg_of(own.ensemble.score, halves, np.zeros(halves.train.num_items, bool))]
+    return gains
+
+
+def ndcg_of(score: Callable[[Histories], np.ndarray], halves: Halves, left_out: np.ndarray) -> np.ndarray:
+    """Return the NDCG@10 of each user of both halves."""
+    found = []
+    for part in (halves.choice, halves.check):
+        for start in range(0, len(part.histories), BATCH_USERS):
+            asked, truth = (one.rows(start, start + BATCH_USERS) for one in (part.histories, part.truth))
+            scores = score(asked)
+            scores[blocked_items(asked) | left_out] = -np.inf
+            lists = top_k(scores, 10, asked.user_ids)
+            found.append(measure(lists, truth, ks=(10,), metrics=["ndcg"])["ndcg@10"].to_numpy())
+    return np.concatenate(found)
+
+
+def show(
+    name: str, versions: Mapping[str, tuple[float, float, Vectors]], gains: Mapping[str, list[np.ndarray]]
+) -> None:
+    """Print a row of each version."""
+    exact = versions["float32"][2]
+    for label, (size, share, vectors) in versions.items():
         cosine = (exact * vectors).sum(1) / (np.linalg.norm(exact, axis=1) * np.linalg.norm(vectors, axis=1))
         said = []
         for one, before in zip(gains[label], gains["float32"], strict=True):
