@@ -151,7 +151,9 @@ def worse_one(bundle: Recommender, kind: str, part: float, seed: int) -> Recomme
         present = bundle.ensemble.weights.overall
         weights = {name: (1 - part) * weight for name, weight in present.items()}
         # the requests are ranked without their context, so that weight on what reads it would change nothing
-        told = {name: weight for name, weight in present.items() if bundle.tables[name]["model"] != "context_popularity"}
+        told = {
+            name: weight for name, weight in present.items() if bundle.tables[name]["model"] != "context_popularity"
+        }
         weights[min(told, key=told.__getitem__)] += part * sum(present.values())
         return replace(bundle, ensemble=replace(bundle.ensemble, weights=EnsembleWeights(weights)))
     fitted = bundle.histories if bundle.fitted is None else bundle.fitted
