@@ -70,6 +70,19 @@ def test_changes_are_not_noticed_where_users_want_what_they_wanted_before() -> N
     assert noticing_changes(trained(events), wanting(events, first), TOPICS, PROBABILITY, 10).change is None
 
 
+@pytest.mark.parametrize(("wanted", "is_noticed"), [("first", False), ("second", True)])
+def test_of_many_users_some_are_asked(
+    wanted: str, is_noticed: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("penchant.experiment.interest_changes.MAX_USERS", 25)
+    events, first, second = world()
+    truth = wanting(events, {"first": first, "second": second}[wanted])
+    with caplog.at_level("INFO", logger="penchant"):
+        found = noticing_changes(trained(events), truth, TOPICS, PROBABILITY, 10)
+    assert (found.change is not None) == is_noticed
+    assert "of 25 validation users" in caplog.text
+
+
 def test_the_loss_of_one_user_among_many_is_no_reason_to_notice_nothing() -> None:
     events, first, second = world()
     changed_users = [user for user in range(len(first)) if first[user] != second[user]]
