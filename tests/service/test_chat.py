@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,14 @@ from typer.testing import CliRunner
 
 from chat_endpoint import endpoint
 from penchant.cli import app
+from penchant.core.errors import DataError
 from penchant.language.engine import EngineConfig, Prompt
 from penchant.language.remote_engine import RemoteEngine
 from penchant.language.screen import LanguageConfig, LimitsConfig
 from penchant.service.app import create_app
 from penchant.service.chat import MAX_TURNS
 from penchant.service.config import ServiceConfig
+from penchant.service.schemas import ChatIn
 from penchant.service.security import make_key
 from penchant.service.store import ConflictError, Store, StoredConversation
 from penchant.studio.pages import add_studio
@@ -70,6 +72,34 @@ def test_sentences_come_as_events_and_the_answer_last(client: TestClient) -> Non
     whole = json.loads(events[-1][1].removeprefix("data: "))
     assert whole["items"]
     assert whole["text"] == " ".join(json.loads(e[1].removeprefix("data: "))["text"] for e in events[:-1])
+
+
+@pytest.mark.parametrize(
+    ("broken", "status", "detail"),
+    [
+        (DataError("The model ended.", where="the assistant", fix="ask again"), 422, "The model ended."),
+        (RuntimeError("a secret"), 500, "An unexpected error."),
+    ],
+)
+def test_an_answer_that_breaks_off_says_so_in_its_last_event(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, broken: Exception, status: int, detail: str
+) -> None:
+    async def pieces() -> AsyncGenerator[str, None]:
+        yield "One."
+        raise broken
+
+    async def begin(given: ChatIn) -> AsyncGenerator[str, None]:
+        return pieces()
+
+    monkeypatch.setattr(client.app.state.talk, "begin", begin)  # type: ignore[attr-defined]
+    headers = {"Accept": "text/event-stream"}
+    answer = client.post("/v1/chat", json={"user_id": "u0", "message": "hello"}, headers=headers)
+    first, last, rest = answer.text.split("\n\n")
+    assert (first, rest) == ('event: sentence\ndata: {"text": "One."}', "")
+    assert last.startswith("event: error\ndata: ")
+    said = json.loads(last.partition("data: ")[2])
+    assert (said["status"], said["detail"]) == (status, detail)
+    assert "secret" not in answer.text
 
 
 def test_conversations_belong_to_one_user_and_are_exported_and_erased(client: TestClient) -> None:

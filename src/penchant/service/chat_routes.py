@@ -13,7 +13,9 @@ from typing import Annotated, Any
 from fastapi import Body, FastAPI, Header, Request, Response
 from fastapi.responses import StreamingResponse
 
+from penchant.core.errors import PenchantError
 from penchant.service.dependencies import allowed, service_of
+from penchant.service.http_errors import problem_response, unexpected_response
 from penchant.service.schemas import ChatIn, ChatOut
 from penchant.service.talk import Pieces, Talk
 
@@ -39,19 +41,24 @@ def add_chat_routes(app: FastAPI) -> None:
         service_of(request).talk_limits.check_length(given.message or "")
         talk: Talk = request.app.state.talk
         if EVENT_STREAM in (accept or ""):
-            return StreamingResponse(_chat_events(await talk.begin(given)), media_type=EVENT_STREAM)
+            return StreamingResponse(_chat_events(request, await talk.begin(given)), media_type=EVENT_STREAM)
         answer = await talk.answer(given)
         return Response(answer.model_dump_json(), media_type="application/json")
 
 
-async def _chat_events(pieces: Pieces) -> AsyncIterator[bytes]:
-    """Yield server-sent events: `sentence` for each sentence once it is checked, then `answer` with the whole answer."""
+async def _chat_events(request: Request, pieces: Pieces) -> AsyncIterator[bytes]:
+    """Yield server-sent events: `sentence` for each sentence once it is checked, then `answer` with the whole answer, or `error` with what broke it off."""
     async with aclosing(pieces):  # a client that went away: the engine stops
-        async for piece in pieces:
-            if isinstance(piece, ChatOut):
-                yield _event("answer", piece.model_dump_json())
-            else:
-                yield _event("sentence", json.dumps({"text": piece}, ensure_ascii=False))
+        try:
+            async for piece in pieces:
+                if isinstance(piece, ChatOut):
+                    yield _event("answer", piece.model_dump_json())
+                else:
+                    yield _event("sentence", json.dumps({"text": piece}, ensure_ascii=False))
+        except PenchantError as error:  # the status is sent already
+            yield _event("error", bytes(problem_response(request, error).body).decode())
+        except Exception as error:
+            yield _event("error", bytes(unexpected_response(request, error).body).decode())
 
 
 def _event(name: str, data: str) -> bytes:

@@ -262,6 +262,11 @@ async def _store_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _unexpected_error(request: Request, error: Exception) -> JSONResponse:
+    return unexpected_response(request, error)
+
+
+def unexpected_response(request: Request, error: Exception) -> JSONResponse:
+    """Return the answer to what nobody foresaw; its traceback goes to the log."""
     logger.error(
         "unexpected %s", type(error).__name__, exc_info=error, extra={"request_id": request.scope.get("request_id")}
     )
