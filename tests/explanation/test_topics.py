@@ -107,6 +107,14 @@ def test_a_stop_word_names_nothing_even_where_it_is_distinctive() -> None:
     assert names[0] == "sailing"
 
 
+def test_of_many_items_some_are_read_from_all_of_the_catalog(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penchant.explanation.topic_names.NAMED_ITEMS", 40)
+    documents = ["sailing boat"] * 300 + ["baking bread"] * 300
+    documents[7] = "elephant"  # rare: not among those that are read
+    names = named(documents, [0] * 300 + [1] * 300)
+    assert [set(name.split(JOIN)) for name in names] == [{"sailing", "boat"}, {"baking", "bread"}]
+
+
 def test_forms_of_one_word_stand_once_in_a_name() -> None:
     names = named(["candles candle candlelight wax"] * 10 + ["bread"] * 10, [0] * 10 + [1] * 10)
     assert sorted(names[0].split(JOIN)) == ["candle", "wax"]

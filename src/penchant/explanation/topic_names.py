@@ -22,6 +22,8 @@ FEWEST_OF_LANGUAGE = 20
 """A language with fewer items is centred with all others, and gives no names."""
 COMMON_VALUE = 0.01
 """Share of all items from which an attribute value names a topic: a genre, not one of a thousand developers."""
+NAMED_ITEMS = 100_000
+"""Items of a language whose terms are counted at most, evenly spaced: a term that names a topic is frequent in it."""
 STEM = 5
 """Letters at the beginning by which two words are taken for forms of one."""
 
@@ -63,6 +65,7 @@ def name_topics(
     found: dict[str, list[str]] = {}
     for name in languages:
         rows = np.flatnonzero((spoken == name) & (labels >= 0))
+        rows = rows[np.linspace(0, len(rows) - 1, min(NAMED_ITEMS, len(rows))).astype(np.int64)]
         terms = [_terms(documents[row], name) | values[row] for row in rows.tolist()]
         found[name] = _distinctive(terms, labels[rows], num_topics, name)
     main = found[languages[0]]
