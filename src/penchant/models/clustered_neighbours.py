@@ -37,12 +37,18 @@ def clustered_neighbours(rows: Float32[np.ndarray, "items dim"], neighbours: int
     members = np.split(shown[order], np.searchsorted(cluster[order], np.arange(1, len(centres))))
     room = max(CANDIDATES * (len(shown) // len(centres)), 2 * neighbours + 1)
     found = [_nearest_of(rows, members, centres, own, room, neighbours) for own in range(len(centres))]
-    values, columns, lengths, owners = (np.concatenate(part) for part in zip(*found, strict=True))
-    by_owner = np.argsort(np.repeat(owners, lengths), kind="stable")
     counts = np.zeros(len(rows), np.int64)
-    counts[owners] = lengths
-    ends = np.concatenate([[0], np.cumsum(counts)])
-    return sparse.csr_array((values[by_owner], columns[by_owner], ends), shape=(len(rows), len(rows)))
+    for _, _, lengths, owners in found:
+        counts[owners] = lengths
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    total = int(starts[-1])
+    width = np.int32 if max(total, len(rows)) < np.iinfo(np.int32).max else np.int64
+    data, indices = np.empty(total, np.float32), np.empty(total, width)
+    for values, columns, lengths, owners in found:
+        first = np.cumsum(lengths) - lengths
+        place = np.repeat(starts[owners] - first, lengths) + np.arange(len(values))
+        data[place], indices[place] = values, columns
+    return sparse.csr_array((data, indices, starts.astype(width)), shape=(len(rows), len(rows)))
 
 
 def _clusters(
@@ -71,7 +77,7 @@ def _nearest_of(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return values, columns and number of the neighbours of one cluster's rows, and these rows."""
     columns = np.sort(np.concatenate(list(_candidates(members, centres, own, room))))
-    values, places, lengths = [np.zeros(0, np.float32)], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    values, places, lengths = [np.zeros(0, np.float32)], [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
     size = block_rows(len(columns))
     for start in range(0, len(members[own]), size):
         block = members[own][start : start + size]
@@ -81,7 +87,7 @@ def _nearest_of(
         similar[is_itself, place[is_itself]] = 0
         kept = keep_largest(similar, neighbours)
         values.append(kept.data)
-        places.append(columns[kept.indices])
+        places.append(columns[kept.indices].astype(np.int32))
         lengths.append(np.diff(kept.indptr).astype(np.int64))
     return np.concatenate(values), np.concatenate(places), np.concatenate(lengths), members[own]
 

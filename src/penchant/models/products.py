@@ -55,9 +55,8 @@ def dense_product(
         gathered: Any = right[left.indices[own]]
         data = gathered.data * np.repeat(left.data[own], lengths[own])
         # entries of one row and column are added up where the array is made dense
-        rows = sparse.csr_array(
-            (data, gathered.indices, starts[first : last + 1] - starts[first]), shape=(last - first, shape[1])
-        )
+        own_starts = (starts[first : last + 1] - starts[first]).astype(gathered.indices.dtype)
+        rows = sparse.csr_array((data, gathered.indices, own_starts), shape=(last - first, shape[1]))
         rows.toarray(out=out[first:last])
         first = last
     return out
@@ -114,7 +113,9 @@ def _largest_of_rows(
     ends = np.concatenate([[0], np.cumsum(np.minimum(lengths, k))])
     if not kept.all():
         values, columns = values[kept], columns[kept]
-    return sparse.csr_array((values, columns, ends), shape=shape)
+    # numbers of 32 bits, or SciPy makes both arrays 64 bits wide: four bytes more for each entry of every member
+    width = np.int32 if max(len(values), *shape) < np.iinfo(np.int32).max else np.int64
+    return sparse.csr_array((values, columns.astype(width, copy=False), ends.astype(width)), shape=shape)
 
 
 def _keep_largest_of(block: sparse.csr_array, k: int) -> sparse.csr_array:
