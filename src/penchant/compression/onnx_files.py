@@ -124,6 +124,8 @@ def write_static_int8(file: Path, sample: Sequence[Mapping[str, np.ndarray]], **
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
+            # weights of 7 bits: processors without VNNI add pairs of products in 16 bits, which 8 bits overflow without a word
+            reduce_range=True,
             **options,
         )
     prepared.unlink()
