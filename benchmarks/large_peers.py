@@ -224,17 +224,16 @@ def of_rectools(name: str) -> Learn:
 
 def show(name: str, spent: dict[str, float], folder: Path) -> None:
     """Print the row of one model; its lists are scored here, the same way for all."""
+    from penchant.metrics.ranking import ndcg, recall  # not in the environment of the peers
+
     lists, truth = np.load(folder / f"{name}.npy"), sparse.load_npz(folder / "truth.npz").tocsr()
     hit = np.zeros(lists.shape, bool)
     for row, own in enumerate(lists):
         hit[row] = np.isin(own, truth.indices[truth.indptr[row] : truth.indptr[row + 1]])
     count = np.diff(truth.indptr)
-    gain = 1 / np.log2(np.arange(2, K + 2))
-    ndcg = (hit * gain).sum(1) / np.cumsum(gain)[np.minimum(count, K) - 1]
-    recall = hit.sum(1) / count
     print(
         f"| {TITLES[name]} | {spent['fit']:.1f}, {spent['fit_cpu']:.1f} | {spent['lists']:.1f}, {spent['lists_cpu']:.1f} | {spent['gb']:.1f} "
-        f"| {recall.mean():.4f} | {ndcg.mean():.4f} |",
+        f"| {recall(hit, count, K).mean():.4f} | {ndcg(hit, count, K).mean():.4f} |",
         flush=True,
     )
 

@@ -92,9 +92,6 @@ STREAMS = {
     "ml1m": Stream(
         {"format": "movielens_mm", "path": DATA / "ml1m_mm", "min_value": 4.0, "text": []}, 0.8, every=4, core=5
     ),
-    "ml1m_whole": Stream(
-        {"format": "movielens_mm", "path": DATA / "ml1m_mm", "min_value": 4.0, "text": []}, 0.8, core=5
-    ),
     "steam": Stream(
         {
             "path": DATA / "steam",

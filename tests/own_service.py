@@ -39,10 +39,10 @@ LISTENS, CONNECTED = "0A", "01"
 """States of sockets in /proc/net/tcp."""
 
 
-def own_sockets(port: int, state: str) -> dict[str, str]:
-    """Return the sockets of this machine with a port and in a state: their number in /proc to their other end."""
+def own_sockets(port: int, state: str) -> set[str]:
+    """Return the numbers in /proc of the sockets of this machine with a port and in a state."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return {row[9]: row[2] for row in rows if row[1].endswith(f":{port:04X}") and row[3] == state}
+    return {row[9] for row in rows if row[1].endswith(f":{port:04X}") and row[3] == state}
 
 
 def sockets_held_by(pid: int) -> set[str]:

@@ -45,8 +45,10 @@ def test_codes_are_smaller_and_give_nearly_the_vectors(
     error = np.linalg.norm(compact.values - wide.values, axis=1)[wide.present]
     assert (error / np.linalg.norm(wide.values - mean, axis=1)[wide.present]).max() < most
     assert not compact.values[~wide.present].any()
-    # a product of two rows is computed by other kernels than one of all rows, on some processors
-    np.testing.assert_allclose(compact.rows(np.array([5, 7])), compact.values[[5, 7]], rtol=2e-6, atol=1e-6)
+    if kind == "pca":  # a product of two rows is computed by other kernels than one of all rows, on some processors
+        np.testing.assert_allclose(compact.rows(np.array([5, 7])), compact.values[[5, 7]], rtol=2e-6, atol=1e-6)
+    else:
+        np.testing.assert_array_equal(compact.rows(np.array([5, 7])), compact.values[[5, 7]])
     restored = VectorCodes.restored(kind, compact.codes.arrays(), compact.codes.is_unit)
     np.testing.assert_array_equal(restored.decoded(), compact.codes.decoded())
 

@@ -42,7 +42,7 @@ def clustered_neighbours(rows: Float32[np.ndarray, "items dim"], neighbours: int
         counts[owners] = lengths
     starts = np.concatenate([[0], np.cumsum(counts)])
     total = int(starts[-1])
-    width = np.int32 if max(total, len(rows)) < np.iinfo(np.int32).max else np.int64
+    width = sparse.get_index_dtype(maxval=max(total, len(rows)))
     data, indices = np.empty(total, np.float32), np.empty(total, width)
     for values, columns, lengths, owners in found:
         first = np.cumsum(lengths) - lengths

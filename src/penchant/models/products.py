@@ -113,8 +113,8 @@ def _largest_of_rows(
     ends = np.concatenate([[0], np.cumsum(np.minimum(lengths, k))])
     if not kept.all():
         values, columns = values[kept], columns[kept]
-    # numbers of 32 bits, or SciPy makes both arrays 64 bits wide: four bytes more for each entry of every member
-    width = np.int32 if max(len(values), *shape) < np.iinfo(np.int32).max else np.int64
+    # both of 32 bits where they fit, or SciPy makes both 64 bits wide: four bytes more for each entry of every member
+    width = sparse.get_index_dtype(maxval=max(len(values), *shape))
     return sparse.csr_array((values, columns.astype(width, copy=False), ends.astype(width)), shape=shape)
 
 
