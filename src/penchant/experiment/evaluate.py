@@ -21,6 +21,7 @@ from penchant.core.config import Settings
 from penchant.core.environment import hardware, versions
 from penchant.core.messages import channel_names, message
 from penchant.core.schema import Catalog, Content, Dataset, Histories, Split
+from penchant.core.spacing import evenly_spaced
 from penchant.experiment.fit import OURS, FittedRecommenders, HoldOut, LeaderboardEntry
 from penchant.experiment.interest import evaluate_interest
 from penchant.experiment.interest_changes import rank_noticing
@@ -198,7 +199,7 @@ def example_users(test: HoldOut, count: int) -> Int64[np.ndarray, " chosen"]:
     """Return rows of users with middling histories, chosen by their place in the list, not by how well they did."""
     lengths = test.histories.lengths()
     middling = np.flatnonzero((lengths >= np.quantile(lengths, 0.3)) & (lengths <= np.quantile(lengths, 0.8)))
-    return middling[np.linspace(0, len(middling) - 1, min(count, len(middling))).astype(np.int64)]
+    return evenly_spaced(middling, count)
 
 
 def sampled_test(test: HoldOut, limit: int | None) -> HoldOut:

@@ -14,6 +14,7 @@ from jaxtyping import Int, Int64
 
 from penchant.core.logs import logger
 from penchant.core.schema import Histories, Recommendations
+from penchant.core.spacing import evenly_spaced
 from penchant.experiment.fit import OURS, FittedRecommenders, HoldOut
 from penchant.experiment.pool import MemberPool
 from penchant.fusion.late import EnsembleWeights
@@ -45,7 +46,7 @@ def noticing_changes(
         return trained
     change = InterestChange(topics, probability)
     users = np.unique(validation.truth.user_index())
-    users = users[np.linspace(0, len(users) - 1, min(MAX_USERS, len(users))).astype(np.int64)]
+    users = evenly_spaced(users, MAX_USERS)
     histories = validation.histories.take(users)
     faded = change.faded(histories)
     rows = changed(histories, faded)

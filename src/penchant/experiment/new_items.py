@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float64
 
 from penchant.core.logs import logger
 from penchant.core.schema import Histories
+from penchant.core.spacing import evenly_spaced
 from penchant.experiment.pool import MemberPool
 from penchant.experiment.scoring import weighted_sum
 from penchant.fusion.late import EnsembleWeights
@@ -55,7 +56,7 @@ def learn_lift(
     users = np.flatnonzero(truth.lengths() > 0)
     if drawn.sum() < MIN_ITEMS or not len(users):
         return 0.0
-    users = users[np.linspace(0, len(users) - 1, min(MAX_USERS, len(users))).astype(np.int64)]
+    users = evenly_spaced(users, MAX_USERS)
     seen = histories.where(~drawn[histories.item_index])
     pool = fit_pool(train.where(~drawn[train.item_index]))
     found = []

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float32, Int64, UInt64
 from penchant.core.executor import current_executor, spans
 from penchant.core.logs import progress_bar
 from penchant.core.schema import Histories, Recommendations
+from penchant.core.spacing import evenly_spaced
 from penchant.experiment.scoring import (
     MomentBatch,
     Ranking,
@@ -247,7 +248,7 @@ def popularity_of(train: Histories) -> Float32[np.ndarray, " items"]:
 def weighed_users(truth: Histories, config: late.EnsembleConfig) -> Int64[np.ndarray, " chosen"]:
     """Return the users that weights are fitted on: evenly spaced among those with a choice; user n is in fold n modulo `late.FOLDS`."""
     users = np.flatnonzero(truth.lengths() > 0)
-    return users[np.linspace(0, len(users) - 1, min(config.max_users, len(users))).astype(np.int64)]
+    return evenly_spaced(users, config.max_users)
 
 
 def _spans(length: int, size: int) -> list[tuple[int, int]]:

@@ -18,6 +18,7 @@ from penchant.core.config import Settings
 from penchant.core.executor import current_executor
 from penchant.core.logs import logger
 from penchant.core.schema import Content, Embeddings, Histories
+from penchant.core.spacing import evenly_spaced
 from penchant.experiment.fit_cache import FitCache, Fitted
 from penchant.experiment.pool import MemberPool
 from penchant.fusion.fusion import Fusion, make_fusion
@@ -87,7 +88,7 @@ class ValidationScorer:
     ) -> ValidationScorer:
         """Take evenly spaced users among those with something to find."""
         users = np.flatnonzero(truth.lengths() > 0)
-        users = users[np.linspace(0, len(users) - 1, min(max_users, len(users))).astype(np.int64)]
+        users = evenly_spaced(users, max_users)
         return cls(histories.take(users), truth.take(users), cutoff, candidates, log, fallback, tie_order)
 
     def __call__(self, pool: MemberPool, weights: EnsembleWeights) -> float:

@@ -15,6 +15,7 @@ import numpy as np
 from penchant.core.logs import logger
 from penchant.core.messages import Message, message
 from penchant.core.schema import Histories
+from penchant.core.spacing import evenly_spaced
 from penchant.experiment.pool import MemberPool, weighed_users
 from penchant.experiment.selection import ValidationScorer
 from penchant.fusion import late
@@ -144,7 +145,7 @@ def choose_rule(
         rows = {str(place): rule.fit(members, own, chose, config) for place, rule in enumerate(scored)}
         left_out = users[np.isin(np.arange(len(users)) % late.FOLDS, other)]
         limit = max(1, len(scorer.histories) // 2)
-        left_out = left_out[np.linspace(0, len(left_out) - 1, min(limit, len(left_out))).astype(np.int64)]
+        left_out = evenly_spaced(left_out, limit)
         stage = replace(scorer, histories=histories.take(left_out), truth=truth.take(left_out))
         found = stage.compare(pool, rows)
         for place, rule in enumerate(scored):

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from jaxtyping import Int32
 
+from penchant.core.spacing import evenly_spaced
 from penchant.data.clean.normalisation import words
 from penchant.language.stop_words import stop_words
 
@@ -65,7 +66,7 @@ def name_topics(
     found: dict[str, list[str]] = {}
     for name in languages:
         rows = np.flatnonzero((spoken == name) & (labels >= 0))
-        rows = rows[np.linspace(0, len(rows) - 1, min(NAMED_ITEMS, len(rows))).astype(np.int64)]
+        rows = evenly_spaced(rows, NAMED_ITEMS)
         terms = [_terms(documents[row], name) | values[row] for row in rows.tolist()]
         found[name] = _distinctive(terms, labels[rows], num_topics, name)
     main = found[languages[0]]

@@ -15,6 +15,7 @@ from penchant.core.config import Settings
 from penchant.core.errors import DataError
 from penchant.core.messages import message
 from penchant.core.schema import Finding, Interactions, Split
+from penchant.data.split.leakage import with_pairs_of
 from penchant.data.tie_breaking import TIME_ORDER, tie_breaker
 
 PARTS = ("train", "validation", "test")
@@ -260,8 +261,7 @@ def _checks(
 ) -> list[Finding]:
     """Verify that the parts are separate; `known` is all that is known at the test."""
     pair, event = ["user_id", "item_id"], ["user_id", "item_id", "at", "kind"]
-    # of millions of events few have a pair of the test: the joins read these alone
-    known = known.select(event).join(test.select(pair).unique(), on=pair, how="semi")
+    known = with_pairs_of(known.select(event), test)
     again = test.select(pair).join(known, on=pair, how="semi").height
     same = test.select(event).join(known, on=event, how="semi", nulls_equal=True).height
     unknown_users = (

@@ -94,8 +94,7 @@ def find_leaks(split: Split) -> LeakageReport:
     test = split.test.table
     before = pl.concat([split.train.table, split.validation.table], how="diagonal_relaxed")
     pair = ["user_id", "item_id"]
-    # of millions of events few have a pair of the test: the joins read these alone
-    again = before.join(test.select(pair).unique(), on=pair, how="semi")
+    again = with_pairs_of(before, test)
     ends = split.train.table.group_by("user_id").agg(end=pl.col("at").max())
     own = test.join(ends, on="user_id", how="left").select("at", "end")
     # compared as columns: without any time the last moment is null, with which a column cannot be compared
@@ -108,6 +107,12 @@ def find_leaks(split: Split) -> LeakageReport:
         test.drop_nulls("at").join(again, on=[*pair, "at", "kind"], how="semi").height,
         test.join(again, on=pair, how="semi").height,
     )
+
+
+def with_pairs_of(events: pl.DataFrame, test: pl.DataFrame) -> pl.DataFrame:
+    """Return the events whose user and item stand together in a test: few of millions, so that joins with the test need not read the others."""
+    pair = ["user_id", "item_id"]
+    return events.join(test.select(pair).unique(), on=pair, how="semi")
 
 
 def find_outcomes(dataset: Dataset) -> list[LeakingColumn]:
