@@ -9,8 +9,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import numpy_helper
 from torch import nn
 from typer.testing import CliRunner
 
@@ -128,6 +130,12 @@ def test_an_int8_picture_encoder_has_the_scales_of_the_catalog(tmp_path: Path) -
         found[int8] = session(folder / "model.onnx")({"pixels": np.stack(pictures).transpose(0, 3, 1, 2)})
         sizes[int8] = (folder / "model.onnx").stat().st_size
         assert {file.name for file in folder.iterdir()} == {"facts.json", "manifest.json", "model.onnx"}
+    weights = [
+        numpy_helper.to_array(one)
+        for one in onnx.load(tmp_path / "True" / "model.onnx").graph.initializer
+        if one.data_type == onnx.TensorProto.INT8
+    ]
+    assert max(np.abs(one.astype(int)).max() for one in weights) == 64, "7 bits: 8 overflow without VNNI instructions"
     assert sizes[True] < sizes[False] / 2
     norms = [np.linalg.norm(one, axis=1) for one in found.values()]
     cosine = (found[False] * found[True]).sum(1) / norms[0] / norms[1]

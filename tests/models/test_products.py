@@ -43,6 +43,13 @@ def test_product_is_the_same_dense_and_sparse(monkeypatch: pytest.MonkeyPatch) -
         np.testing.assert_array_equal(found[-1].toarray(), found[0].toarray())
 
 
+def test_row_and_column_numbers_have_the_fewest_bits_that_hold_them() -> None:
+    wide = some_sparse(50, 80, 0.05, 0)
+    wide.indices, wide.indptr = wide.indices.astype(np.int64), wide.indptr.astype(np.int64)
+    found = product_top_k(wide, sparse.csr_array(wide.T), 6)
+    assert (found.indices.dtype, found.indptr.dtype) == (np.int32, np.int32)
+
+
 @pytest.mark.parametrize("columns", [9, 400])
 def test_largest_are_those_of_a_stable_sort(columns: int) -> None:
     """Mostly zeros, many equal entries, few and many columns for each entry kept: of equal ones the first columns are kept."""
