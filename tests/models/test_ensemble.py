@@ -90,10 +90,10 @@ def test_contributions_with_known_scales_are_the_same_and_score_no_catalog(
 ) -> None:
     one, chosen = random_histories.rows(3, 4), np.array([0, 5])
     expected = ensemble.contributions(one, chosen)
-    found = ensemble.scored(one)
-    np.testing.assert_array_equal(found.values, ensemble.score(one))
+    (scores,) = ensemble.scored(one).each()
+    np.testing.assert_array_equal(scores.values, ensemble.score(one)[0])
     monkeypatch.setattr("penchant.models.ensemble.on_one_scale", lambda *_: pytest.fail("scored again"))
-    np.testing.assert_allclose(ensemble.contributions(one, chosen, found.spread[0]), expected, rtol=1e-6)
+    np.testing.assert_allclose(ensemble.contributions(one, chosen, scores), expected, rtol=1e-6)
 
 
 def test_contributions_after_a_change_of_interest_sum_to_the_score_and_old_events_give_little(content) -> None:

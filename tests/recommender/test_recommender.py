@@ -105,7 +105,7 @@ def test_run_bundle_and_service_agree(
         assert same_history(person.history, expected)
         again = run.history(user, [e for e in events if e.user_id == user])
         assert same_history(again, expected), "events the history was built from count once"
-        assert np.allclose(person.scores, run.score(expected)[0], atol=1e-5)
+        assert np.allclose(person.scores.values, run.score(expected)[0], atol=1e-5)
         lists = [one.recommend(user, 24) for one in (run, bundle)]
         lists.append(service.lists.recommend(user, RankingOptions(k=24, reasons=True)))
         for answer in lists[1:]:
@@ -180,7 +180,7 @@ def test_reason_names_an_item_once(shop: Path):
 def test_reasons_take_over_the_scales_of_the_scores(shop: Path, monkeypatch: pytest.MonkeyPatch):
     recommender = Recommender.load(shop)
     history = recommender.histories.rows(0, 1)
-    found = recommender.scored(history)
+    (scores,) = recommender.scored(history).each()
     expected, profile = recommender.recommend(history), recommender.profile(history)
     scored: list[str] = []
 
@@ -193,15 +193,15 @@ def test_reasons_take_over_the_scales_of_the_scores(shop: Path, monkeypatch: pyt
     assert recommender.profile(history) == profile
     assert sorted(scored) == sorted([*recommender.ensemble.members] * 2)  # once for each answer
     scored.clear()
-    known = ListRequest(RankingOptions(reasons=True), "u0", history, (), found.values[0], found.spread[0])
+    known = ListRequest(RankingOptions(reasons=True), "u0", history, (), scores)
     assert recommender.recommend_many([known]) == [expected]
-    assert recommender.profile(history, scores=found.values[0], spread=found.spread[0]) == profile
+    assert recommender.profile(history, scores=scores) == profile
     assert not scored
 
 
 def test_scores_in_the_cache_do_not_keep_those_of_others(service: Service):
     service.lists.recommend_many([(f"u{n}", RankingOptions()) for n in range(5)])
-    assert service.states.one("u1")[1].scores.base is None
+    assert service.states.one("u1")[1].scores.values.base is None
 
 
 def test_answers_are_tables_in_a_notebook_with_every_text_escaped(shop: Path):

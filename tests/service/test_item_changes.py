@@ -214,8 +214,8 @@ def test_items_that_come_one_by_one_score_like_all_at_once(config: ServiceConfig
             body = {"columns": {"title": f"{n}", "genres": ["low"]}, **({"audio": {"data": sound}} if n % 2 else {})}
             client.put(f"/v1/items/n{n}", json=body)
             client.app.state.worker.step()
-        scores.append(client.app.state.service.states.one("u1")[1].scores)
+        scores.append(client.app.state.service.states.one("u1")[1].scores.values)
     with TestClient(create_app(config)) as client:  # its start adds all of them at once
-        scores.append(client.app.state.service.states.one("u1")[1].scores)
+        scores.append(client.app.state.service.states.one("u1")[1].scores.values)
     assert len(scores[0]) == 28
     np.testing.assert_allclose(scores[0], scores[1], atol=1e-6)

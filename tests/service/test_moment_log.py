@@ -186,7 +186,7 @@ def test_service_that_was_sent_the_later_events_answers_as_a_run_on_all_of_them(
 
     def check(client: TestClient) -> None:
         _, states = client.app.state.service.states.of(users)
-        found = np.stack([state.scores for state in states])
+        found = np.stack([state.scores.values for state in states])
         wanted = run.score(run.histories.take(np.array([run.users[user] for user in users])))
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
@@ -218,10 +218,10 @@ def test_events_of_others_leave_histories_in_the_cache_and_an_erasure_takes_its_
         worker.step()
         after = service.states.one("u1")[1]
         assert after.history is before.history
-        assert after.scores[17] > before.scores[17] + 1
+        assert after.scores.values[17] > before.scores.values[17] + 1
         client.delete("/v1/users/fan").raise_for_status()
         worker.step()
-        np.testing.assert_array_equal(service.states.one("u1")[1].scores, before.scores)
+        np.testing.assert_array_equal(service.states.one("u1")[1].scores.values, before.scores.values)
 
 
 def test_bundle_whose_members_count_nothing_reads_no_log(shop: Path, tmp_path: Path):

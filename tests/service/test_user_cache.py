@@ -12,12 +12,18 @@ import numpy as np
 import pytest
 
 from penchant.core.schema import Histories
+from penchant.models.ensemble import UserScores
 from penchant.service.batching import GroupCommit, MicroBatcher
 from penchant.service.user_cache import StateVersion, UserState, UserStateCache
 
 
 def person(version: int, size: int = 100) -> UserState:
-    return UserState(StateVersion(version, 0), Histories.empty(size), (), np.zeros(size, np.float32))
+    return UserState(
+        StateVersion(version, 0),
+        Histories.empty(size),
+        (),
+        UserScores(np.zeros(size, np.float32), np.ones(2, np.float32)),
+    )
 
 
 def test_changed_version_is_not_answered_from_the_cache():

@@ -215,14 +215,14 @@ class Assistant:
     ) -> Reply:
         """Answer with a list, and a question where that would help."""
         shown = np.ones(len(self.recommender.catalog), bool) if available is None else available
-        scored = self.recommender.scored(history)
+        (scores,) = self.recommender.scored(history).each()
         own = [
             *edits,
             *(Edit(f.name, f.value, "never") for f in query.unwanted),
             *(Edit(ITEM, i, "never") for i in query.unlike),
         ]
         options = self._options(query, k, shown)
-        request = ListRequest(options, history.user_ids[0], history, own, scored.values[0], scored.spread[0])
+        request = ListRequest(options, history.user_ids[0], history, own, scores)
         (found,) = self.recommender.recommend_many([request], shown)
         if isinstance(found, Exception):
             raise found

@@ -5,7 +5,7 @@ In: fitted members and one non-negative weight each. Out: scores, ranked lists, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -24,16 +24,41 @@ BATCH_CELLS = 8_000_000
 
 
 @dataclass(frozen=True)
-class EnsembleScores:
-    """Scores, and the scales they were summed on.
+class UserScores:
+    """One user's scores of every item, and the scales they were summed on: with these an explanation need not score again.
 
     Attributes:
         values: Of every item.
-        spread: What each member's scores were divided by, in the order of the members: with it an explanation need not score again.
+        spread: What each member's scores were divided by, in the order of the members.
+    """
+
+    values: Float32[np.ndarray, " items"]
+    spread: Float32[np.ndarray, " members"]
+
+    @property
+    def num_bytes(self) -> int:
+        return self.values.nbytes + self.spread.nbytes
+
+    def copy(self) -> UserScores:
+        """Return the same in arrays of its own: a row that is kept would keep the scores of its whole batch in memory."""
+        return UserScores(self.values.copy(), self.spread.copy())
+
+
+@dataclass(frozen=True)
+class EnsembleScores:
+    """Scores of several users, and the scales they were summed on.
+
+    Attributes:
+        values: Of every item.
+        spread: What each member's scores were divided by, in the order of the members.
     """
 
     values: Float32[np.ndarray, "users items"]
     spread: Float32[np.ndarray, "users members"]
+
+    def each(self) -> Iterator[UserScores]:
+        """Yield the scores of one user after the other, as views."""
+        return map(UserScores, self.values, self.spread)
 
 
 @dataclass(frozen=True)
@@ -119,7 +144,7 @@ class Ensemble:
         self,
         history: Histories,
         item_index: Int64[np.ndarray, " chosen"],
-        spread: Float32[np.ndarray, " members"] | None = None,
+        scores: UserScores | None = None,
     ) -> Float32[np.ndarray, "members rows chosen"]:
         """Return the summands of some scores; over members and rows they add up to `score`.
 
@@ -128,7 +153,7 @@ class Ensemble:
         Args:
             history: Exactly one user.
             item_index: The items in question.
-            spread: That of `scored` for this history; None scores the whole catalog for it.
+            scores: Of this history, by `scored`; None scores the whole catalog for it.
         """
         parts, history = [], self.asked(history)
         values = self.weights.band_values(history)
@@ -140,7 +165,7 @@ class Ensemble:
             (prior, events), means = member.contributions_to(history, item_index)
             # z = (score - mean) / std, and the mean of a sum is the sum of the means
             rows = np.concatenate([prior[None], events]) - (means[:, None] if member.standardised else 0)
-            scale = on_one_scale(member, history).std[0, 0] if spread is None else spread[place]
+            scale = on_one_scale(member, history).std[0, 0] if scores is None else scores.spread[place]
             parts.append(weight / scale * rows)
         return np.asarray(parts, np.float32).reshape(len(self.members), history.num_events + 1, len(item_index))
 

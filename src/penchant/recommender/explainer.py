@@ -11,13 +11,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Int64
 
 from penchant.core.schema import Content, Histories
 from penchant.explanation.attribution import Attribution, Explanation, Method, attribute, explain
 from penchant.explanation.counterfactual import Counterfactual
 from penchant.explanation.reasons import Reason
-from penchant.models.ensemble import Ensemble
+from penchant.models.ensemble import Ensemble, UserScores
 from penchant.recommender.candidates import ChosenScores, Shortlist
 from penchant.recommender.counterfactuals import WhatIf
 from penchant.recommender.lists import Edit
@@ -48,36 +48,35 @@ class Explainer:
         self,
         history: Histories,
         rows: Int64[np.ndarray, " chosen"],
-        scores: ChosenScores | None = None,
-        spread: Float32[np.ndarray, " members"] | None = None,
+        scores: ChosenScores | UserScores | None = None,
     ) -> Attribution:
         """Return what past events, channels and members add to the scores of some items.
 
         Args:
             history: One user.
             rows: The items.
-            scores: What the scores were made with; None where every item was scored.
-            spread: That of `Ensemble.scored` for this history, where it is known and every item was scored.
+            scores: Of this history, of candidates or of every item; None scores every item once more.
         """
-        values = self.ensemble.contributions(history, rows, spread) if scores is None else scores.contributions(rows)
+        if isinstance(scores, ChosenScores):
+            values = scores.contributions(rows)
+        else:
+            values = self.ensemble.contributions(history, rows, scores)
         return attribute(self.ensemble, history, rows, values)
 
     def reasons(self, history: Histories, rows: Int64[np.ndarray, " chosen"]) -> list[Reason]:
         """Return, for each item, the past items with the largest contributions."""
         return self.attribution(history, rows, self._few(history)).reasons() if len(rows) else []
 
-    def explain(
-        self, history: Histories, row: int, spread: Float32[np.ndarray, " members"] | None = None
-    ) -> Explanation:
+    def explain(self, history: Histories, row: int, scores: UserScores | None = None) -> Explanation:
         """Return the exact contributions to one score; they sum to it.
 
         Args:
             history: One user.
             row: The item.
-            spread: That of `Ensemble.scored` for this history, where it is known.
+            scores: Of this history, where every item was scored already.
         """
         rows, few = np.array([row]), self._few(history)
-        values = self.ensemble.contributions(history, rows, spread) if few is None else few.contributions(rows)
+        values = self.ensemble.contributions(history, rows, scores) if few is None else few.contributions(rows)
         return explain(self.ensemble, self.lookup.catalog, history, row, values)
 
     def _few(self, history: Histories) -> ChosenScores | None:

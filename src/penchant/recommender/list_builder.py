@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool
 
 from penchant.core.errors import NotFoundError
 from penchant.core.schema import Content, Histories
 from penchant.explanation.attribution import Attribution
 from penchant.explanation.reasons import Reason, asked_reason
-from penchant.models.ensemble import Ensemble
+from penchant.models.ensemble import Ensemble, UserScores
 from penchant.recommender.candidates import ChosenScores, Shortlist
 from penchant.recommender.explainer import Explainer
 from penchant.recommender.exploration import ServedPlaces, explore
@@ -32,10 +32,10 @@ Mask = Bool[np.ndarray, " items"]
 
 @dataclass(frozen=True)
 class _Ranked:
-    """A list, and the scores of candidates that it was made from; None where every item was scored."""
+    """A list, and the scores that it was made from, of candidates or of every item."""
 
     list: RankedList
-    scores: ChosenScores | None = None
+    scores: ChosenScores | UserScores
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,12 @@ class _Basis:
 
     Attributes:
         history: The user's, with what the request adds to it.
-        scores: Of the history, for every item, where they were computed already.
-        spread: What each member's scores were divided by, where it is known.
+        scores: Of the history, where they were computed already.
         facts: Fields of the list.
     """
 
     history: Histories
-    scores: Float32[np.ndarray, " items"] | None
-    spread: Float32[np.ndarray, " members"] | None
+    scores: UserScores | None
     facts: dict[str, Any]
 
 
@@ -94,17 +92,17 @@ class ListBuilder:
         ]
         new = [b.history for b, found in zip(bases, ready, strict=True) if b.scores is None and found is None]
         scored = self.ensemble.scored(Histories.joined(new)) if new else None
-        rows = iter(() if scored is None else zip(scored.values, scored.spread, strict=True))
+        of_new = iter(()) if scored is None else scored.each()
         answers: list[RecommendationList | Exception] = []
         for request, basis, found in zip(requests, bases, ready, strict=True):
             try:
-                places, spread = None, basis.spread
+                places = None
                 if found is None:
-                    scores, spread = next(rows) if basis.scores is None else (basis.scores, spread)
+                    scores = next(of_new) if basis.scores is None else basis.scores
                     found, places = self._chosen(request, basis.history, scores, available)
                 if isinstance(found, Exception):
                     raise found
-                items = self._listed(request, basis.history, found, spread)
+                items = self._listed(request, basis.history, found)
                 basis.facts["list_id"] = request.list_id if places is not None else ""
                 events = basis.history.num_events
                 answers.append(RecommendationList(**basis.facts, events=events, bundle=self.mark, items=items))
@@ -118,8 +116,7 @@ class ListBuilder:
         self,
         history: Histories,
         k: int,
-        scores: Float32[np.ndarray, " items"] | None = None,
-        spread: Float32[np.ndarray, " members"] | None = None,
+        scores: UserScores | None = None,
     ) -> Attribution:
         """Return what a user's best items come from, without filters and edits.
 
@@ -127,18 +124,15 @@ class ListBuilder:
             history: One user.
             k: How many items.
             scores: Of the history, where they were computed already.
-            spread: That of `Ensemble.scored` with these scores; without it every item is scored once more.
         """
         options, every = RankingOptions(k=k), np.ones(len(self.lookup.items), bool)
         found = self._among_candidates(history, (), options, every) if scores is None else None
         if isinstance(found, Exception):
             raise found
         if found is None:
-            if scores is None:
-                scored = self.ensemble.scored(history)
-                scores, spread = scored.values[0], scored.spread[0]
-            found = _Ranked(rank(self.lookup, self.content, scores, history, (), options, every))
-        return self.explainer.attribution(history, found.list.rows, found.scores, spread)
+            (scores,) = self.ensemble.scored(history).each() if scores is None else (scores,)
+            found = _Ranked(rank(self.lookup, self.content, scores.values, history, (), options, every), scores)
+        return self.explainer.attribution(history, found.list.rows, found.scores)
 
     def _basis(self, request: ListRequest) -> _Basis:
         """Return the history a list is based on, its scores if they were computed, and facts about it."""
@@ -157,30 +151,30 @@ class ListBuilder:
         }
         if not len(rows):
             is_asked_alike = len(request.options.circumstances) == unknown
-            known_scores, spread = (request.scores, request.spread) if is_asked_alike else (None, None)
-            return _Basis(asked, known_scores, spread, facts)
+            return _Basis(asked, request.scores if is_asked_alike else None, facts)
         now = np.full(len(rows), time.time_ns() // 1000)  # microseconds: the items come after every event
         vectors = [one for item, one in zip(request.items, request.vectors, strict=False) if item in self.lookup.items]
         vectors += [{}] * (len(rows) - len(vectors))
-        return _Basis(asked.appended(rows, now, np.ones(len(rows), np.float32), vectors), None, None, facts)
+        return _Basis(asked.appended(rows, now, np.ones(len(rows), np.float32), vectors), None, facts)
 
     def _chosen(
-        self, request: ListRequest, history: Histories, scores: np.ndarray, available: Mask
+        self, request: ListRequest, history: Histories, scores: UserScores, available: Mask
     ) -> tuple[_Ranked, ServedPlaces | None]:
         """Return the list from the scores of all items, and what it was chosen from where it is logged."""
 
         def ranked(options: RankingOptions) -> RankedList:
             repeat = self.users.repeat_weights(options.repeat)
-            return rank(self.lookup, self.content, scores, history, request.edits, options, available, repeat=repeat)
+            values, edits = scores.values, request.edits
+            return rank(self.lookup, self.content, values, history, edits, options, available, repeat=repeat)
 
         found, config = ranked(request.options), request.exploration
         if config is None:
-            return _Ranked(found), None
+            return _Ranked(found, scores), None
         size = max(request.options.k, config.candidates)
         wide = ranked(request.options.model_copy(update={"k": size, "diversity": 0.0, "calibration": 0.0}))
         key = f"{request.user_id}\n{request.list_id}"
         explored, places = explore(self.lookup.items.ids, self.ensemble, history, found, wide, config, key)
-        return _Ranked(explored), places
+        return _Ranked(explored, scores), places
 
     def _among_candidates(
         self, history: Histories, edits: Sequence[Edit], options: RankingOptions, available: Mask
@@ -210,14 +204,13 @@ class ListBuilder:
         request: ListRequest,
         history: Histories,
         ranked: _Ranked,
-        spread: Float32[np.ndarray, " members"] | None,
     ) -> tuple[RecommendedItem, ...]:
         """Return the items of a list with titles, and with reasons where they were asked for."""
         found = ranked.list
         ids, titles = self.lookup.items.ids, self.lookup.titles
         why: list[Reason] = []
         if request.options.reasons and len(found.rows):
-            why = self.explainer.attribution(history, found.rows, ranked.scores, spread).reasons()
+            why = self.explainer.attribution(history, found.rows, ranked.scores).reasons()
         return tuple(
             RecommendedItem(
                 item_id=ids[row],

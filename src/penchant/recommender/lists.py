@@ -16,6 +16,7 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 from penchant.core.config import Settings
 from penchant.core.notebook import table_html
 from penchant.core.schema import MAX_ID, Histories
+from penchant.models.ensemble import UserScores
 
 DOCUMENTED = ConfigDict(use_attribute_docstrings=True)
 """An attribute's docstring is its description in OpenAPI."""
@@ -135,8 +136,7 @@ class ListRequest:
         user_id: The user; None for an anonymous history.
         history: The user's events; None where there are none.
         edits: The user's own.
-        scores: Of `history`, for every item, where they were computed already.
-        spread: That of `Ensemble.scored` with these scores; without it reasons score every item once more.
+        scores: Of `history`, by `Ensemble.scored`, where they were computed already.
         items: An anonymous history: item ids, oldest first.
         vectors: What was written, shown or said with each of `items`: channel to vector; () where there is nothing.
         exploration: How the list explores; None where what was served is not logged.
@@ -147,8 +147,7 @@ class ListRequest:
     user_id: str | None = None
     history: Histories | None = None
     edits: Sequence[Edit] = ()
-    scores: Float32[np.ndarray, " items"] | None = None
-    spread: Float32[np.ndarray, " members"] | None = None
+    scores: UserScores | None = None
     items: Sequence[str] = ()
     vectors: Sequence[Mapping[str, Float32[np.ndarray, " dim"]]] = ()
     exploration: ExplorationConfig | None = None

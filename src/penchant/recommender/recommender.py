@@ -32,7 +32,7 @@ from penchant.explanation.written_profile import ProfileWriter
 from penchant.fusion.fusion import make_fusion
 from penchant.language.engine import Engine
 from penchant.language.screen import Screen, word_screen
-from penchant.models.ensemble import Ensemble, EnsembleScores
+from penchant.models.ensemble import Ensemble, EnsembleScores, UserScores
 from penchant.models.event_log import EMPTY, EventLog
 from penchant.recommender import batch
 from penchant.recommender.candidates import Shortlist
@@ -348,20 +348,18 @@ class Recommender:
         """Return, for each item, the past items with the largest contributions."""
         return self._explainer.reasons(self._history(user), item_index)
 
-    def explain(
-        self, user: str | Histories, item_id: str, *, spread: Float32[np.ndarray, " members"] | None = None
-    ) -> Explanation:
+    def explain(self, user: str | Histories, item_id: str, *, scores: UserScores | None = None) -> Explanation:
         """Return the exact contributions to one score; they sum to it.
 
         Args:
             user: A user's id, or a history.
             item_id: The item.
-            spread: That of `scored` for this very history; without it the whole catalog is scored.
+            scores: Of this very history, by `scored`; without them the whole catalog is scored.
 
         Raises:
             NotFoundError: The user or the item is unknown.
         """
-        return self._explainer.explain(self._history(user), self.lookup.row(item_id), spread)
+        return self._explainer.explain(self._history(user), self.lookup.row(item_id), scores)
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -494,20 +492,18 @@ class Recommender:
         self,
         user: str | Histories,
         *,
-        scores: Float32[np.ndarray, " items"] | None = None,
-        spread: Float32[np.ndarray, " members"] | None = None,
+        scores: UserScores | None = None,
         limit: int = 12,
     ) -> Profile:
         """Return the interests of one user, and the channel shares of the reasons for their best ten items.
 
         Args:
             user: A user's id, or a history.
-            scores: Of the history, where they were computed already.
-            spread: That of `scored` with these scores; without it every item is scored once more.
+            scores: Of this very history, by `scored`; without them every item is scored.
             limit: Most interests.
         """
         history = self._history(user)
-        shares = self._list_builder.best(history, BEST, scores, spread).channel_shares()
+        shares = self._list_builder.best(history, BEST, scores).channel_shares()
         return self._profiler.profile(history, modalities=shares, limit=limit)
 
     def profile_writer(

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
 def shown_profile(snapshot: ServingSnapshot, state: UserState) -> dict[str, Any]:
     """Return the interests of a state with weights and evidence, and its edits."""
-    profile = snapshot.recommender.profile(
-        state.history, scores=state.known_scores, spread=state.known_spread
-    ).as_dict()
+    profile = snapshot.recommender.profile(state.history, scores=state.scores).as_dict()
     actions = {(e.name, e.value): e.action for e in state.edits}
     for interest in profile["interests"]:
         interest["edited"] = actions.get((interest["name"], interest["value"]))
@@ -73,7 +71,7 @@ class Interests:
     def explain(self, user_id: str, item_id: str) -> dict[str, Any]:
         """Return the exact additive contributions to one score."""
         snapshot, state = self._states.one(user_id)
-        return snapshot.recommender.explain(state.history, item_id, spread=state.known_spread).as_dict()
+        return snapshot.recommender.explain(state.history, item_id, scores=state.scores).as_dict()
 
     def attribution(self, user_id: str, item_id: str, member: str | None, method: Method) -> NetworkAttribution:
         """Return which past events one network's score comes from, with its checks."""

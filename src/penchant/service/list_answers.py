@@ -90,7 +90,7 @@ class ListAnswers:
     ) -> ListRequest:
         options = _under(options, snapshot.recommender)
         if state is not None:
-            return ListRequest(options, user_id, state.history, state.edits, state.known_scores, state.known_spread)
+            return ListRequest(options, user_id, state.history, state.edits, state.scores)
         if not isinstance(options, SessionIn):
             return ListRequest(options, user_id)
         items = [e.item_id for e in options.events]

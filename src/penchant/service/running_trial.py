@@ -75,7 +75,7 @@ class RunningTrial:
         if other is None:
             return snapshot.recommender, found
         history = states.history(asked.user_id, replace(snapshot, recommender=other))
-        return other, replace(found, history=history, scores=None, spread=None)
+        return other, replace(found, history=history, scores=None)
 
     def recommend_many(
         self, requests: Sequence[tuple[Recommender, ListRequest]], snapshot: ServingSnapshot, at: int

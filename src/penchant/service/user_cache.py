@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, field
-
-import numpy as np
-from jaxtyping import Float32
+from dataclasses import dataclass
 
 from penchant.core.schema import Histories
+from penchant.models.ensemble import UserScores
 from penchant.recommender.lists import Edit
 
 
@@ -38,27 +36,15 @@ class UserState:
         version: Of the state.
         history: All events of the user.
         edits: The user's own.
-        scores: Of every item, before edits and options; empty before it was scored, and where lists are made from candidates.
+        scores: Of every item, before edits and options; None before it was scored, and where lists are made from candidates.
         moment: Of the snapshot that gave the scores; -1 before.
-        spread: What each member's scores were divided by (`EnsembleScores`); empty where `scores` are.
     """
 
     version: StateVersion
     history: Histories
     edits: tuple[Edit, ...]
-    scores: Float32[np.ndarray, " items"] = field(default_factory=lambda: np.zeros(0, np.float32))
+    scores: UserScores | None = None
     moment: int = -1
-    spread: Float32[np.ndarray, " members"] = field(default_factory=lambda: np.zeros(0, np.float32))
-
-    @property
-    def known_scores(self) -> Float32[np.ndarray, " items"] | None:
-        """The scores, None where there are none."""
-        return self.scores if len(self.scores) else None
-
-    @property
-    def known_spread(self) -> Float32[np.ndarray, " members"] | None:
-        """The spread, None where there is none."""
-        return self.spread if len(self.spread) else None
 
     @property
     def num_bytes(self) -> int:
@@ -66,7 +52,8 @@ class UserState:
             c.row.nbytes + 4 * int((c.row >= 0).sum()) * c.embeddings.values.shape[1]
             for c in self.history.user_channels.values()
         )
-        return self.scores.nbytes + 16 * self.history.num_events + content + 200 * len(self.edits) + 1000
+        scores = 0 if self.scores is None else self.scores.num_bytes
+        return scores + 16 * self.history.num_events + content + 200 * len(self.edits) + 1000
 
 
 class UserStateCache:

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from penchant.core.schema import Histories
 from penchant.data.histories import Event
 from penchant.recommender.lists import Edit
@@ -68,8 +66,8 @@ class UserStates:
             return snapshot, state
         about = self._store.about(user_id)
         history = snapshot.history(user_id, [*self._store.events(user_id), *events], about)
-        found = snapshot.recommender.scored(history)
-        return snapshot, replace(state, history=history, scores=found.values[0], spread=found.spread[0])
+        (scores,) = snapshot.recommender.scored(history).each()
+        return snapshot, replace(state, history=history, scores=scores)
 
     def history(self, user_id: str, snapshot: ServingSnapshot) -> Histories:
         """Return a user's history as a snapshot's recommender reads what the store holds now."""
@@ -92,14 +90,11 @@ class UserStates:
             return states
         if snapshot.recommender.shortlist.found is not None:  # each list scores its own candidates
             for user_id in due:
-                nothing = np.zeros(0, np.float32)
-                states[user_id] = replace(states[user_id], scores=nothing, spread=nothing, moment=snapshot.moment)
+                states[user_id] = replace(states[user_id], scores=None, moment=snapshot.moment)
                 self._cache.put(user_id, states[user_id])
             return states
         found = snapshot.recommender.scored(Histories.joined([states[user_id].history for user_id in due]))
-        for user_id, row, spread in zip(due, found.values, found.spread, strict=True):
-            # copied: a row kept in the cache must not keep the scores of the whole group in memory
-            scores, scales = row.copy(), spread.copy()
-            states[user_id] = replace(states[user_id], scores=scores, spread=scales, moment=snapshot.moment)
+        for user_id, scores in zip(due, found.each(), strict=True):
+            states[user_id] = replace(states[user_id], scores=scores.copy(), moment=snapshot.moment)
             self._cache.put(user_id, states[user_id])
         return states

@@ -116,7 +116,7 @@ class WrittenProfiles:
 
     def _now(self, user_id: str, language: str) -> _Now:
         snapshot, state = self._states.one(user_id)
-        profile = snapshot.recommender.profile(state.history, scores=state.known_scores, spread=state.known_spread)
+        profile = snapshot.recommender.profile(state.history, scores=state.scores)
         writer = snapshot.recommender.profile_writer(language, self._engine, self._screen)
         return _Now(profile, writer, Counter(state.history.item_index.tolist()), snapshot.generation)
 

@@ -141,9 +141,7 @@ def user_view(
     events = copied_events(user_id, copied)
     snapshot, state = service.states.after(user_id, events, copied_edits(copied))
     recommender = snapshot.recommender
-    request = ListRequest(
-        RankingOptions(k=k), user_id, state.history, state.edits, state.known_scores, state.known_spread
-    )
+    request = ListRequest(RankingOptions(k=k), user_id, state.history, state.edits, state.scores)
     (listed,) = recommender.recommend_many([request], snapshot.available)
     if isinstance(listed, Exception):
         raise listed
@@ -186,7 +184,7 @@ def user_view(
 
 def _all_scores(recommender: Recommender, state: UserState) -> Float32[np.ndarray, " items"]:
     """Return the scores of every item."""
-    return recommender.score(state.history)[0] if state.known_scores is None else state.scores
+    return recommender.score(state.history)[0] if state.scores is None else state.scores.values
 
 
 def timeline(
