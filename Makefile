@@ -44,7 +44,7 @@ messages: $(STAMP)  ## collect the messages for translation and compile the cata
 	PYTHONPATH=tests $(BIN)/python tests/message_catalogs.py
 
 docs: $(STAMP)  ## write docs/configuration.md from the settings' own docstrings
-	(printf '# Every setting\n\nWritten by `make docs` from the docstrings of the settings themselves.\n\n'; $(BIN)/penchant list settings --markdown) > docs/configuration.md
+	(printf '# Every setting\n\nWritten by `make docs` from the docstrings of the settings themselves.\n\nNames without a prefix are those of a run. `learner:` are those of a `[learning]` table, `streams.` of the file of `--streams`, `language.` of the file of `--engine`, `trial:` of the file of `--trial`; `compress:` are keywords of `penchant.compress`.\n\n'; $(BIN)/penchant list settings --markdown) > docs/configuration.md
 
 DOCS := .venv-docs
 

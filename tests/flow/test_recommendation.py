@@ -247,3 +247,16 @@ def test_settings_have_help_texts():
 
     bare = [name for name, (_, text) in settings("", RecommendationConfig) if not text]
     assert bare == []
+
+
+def test_settings_of_every_kind_of_file_are_listed():
+    done = CliRunner().invoke(app, ["list", "settings", "--json"])
+    found = json.loads(done.stdout)
+    wanted = {
+        "language.limits.per_minute",
+        "trial: variants.share",
+        "trial: exploration.epsilon",
+        "compress: entries",
+    }
+    assert wanted <= found.keys()
+    assert [name for name, (_, text) in found.items() if not text] == []

@@ -34,16 +34,19 @@ def list_names(
     """List what there is by name, or every setting with its help text."""
     from penchant.classifiers import BRANCHES, CLASSIFIERS
     from penchant.classifiers.course import CourseConfig
+    from penchant.compression.compress import CompressConfig
     from penchant.data import LABELLED, SOURCES
     from penchant.data.align.streams import AlignConfig, StreamConfig
     from penchant.encoders import ENCODERS
     from penchant.fusion import FUSIONS, LAYERS
+    from penchant.language.screen import LanguageConfig
     from penchant.learning.settings import LearningConfig
     from penchant.metrics import METRICS
     from penchant.models import MODELS
     from penchant.networks import BACKBONES
     from penchant.pipelines import classification, moderation
     from penchant.pipelines.recommendation_settings import RecommendationConfig
+    from penchant.service.trial import TrialConfig
     from penchant.streams.settings import KafkaConfig, RedisConfig, StreamsConfig
 
     with reported_errors(as_json):
@@ -73,6 +76,9 @@ def list_names(
             lines += settings("streams.", StreamsConfig)
             lines += settings("streams.sources.NAME (redis): ", RedisConfig)
             lines += settings("streams.sources.NAME (kafka): ", KafkaConfig)
+            lines += settings("language.", LanguageConfig)
+            lines += settings("trial: ", TrialConfig)
+            lines += settings("compress: ", CompressConfig)
             for what in ("models", "classifiers", "encoders"):
                 for name in sorted(tables[what].names()):
                     lines += list(settings(f"{what[:-1]} {name}: ", tables[what].load(name).config_class))

@@ -1,6 +1,6 @@
 """The settings of the service.
 
-In: nothing. Out: `ServiceConfig`, as the command line and a TOML file fill it.
+In: nothing. Out: `ServiceConfig`, as the command line fills it.
 """
 
 from __future__ import annotations
