@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import pytest
 
 import penchant
 from penchant.core.schema import LATEST
+from penchant.experiment.fit import FittedRecommenders
+from penchant.pipelines import recommendation
 
 DAY, START = 86_400, 1_600_000_000
 
@@ -46,6 +50,31 @@ def test_bundle_learns_from_the_test_unless_it_is_shipped_as_measured(tmp_path: 
     assert (scores[late] == scores.max()) == (count > 0)
     said = (shop.folder / "report" / "report.json").read_text()
     assert ("fitted again on every event" in said) == (count > 0)
+
+
+def test_members_that_only_the_measurement_needed_are_let_go_before_the_last_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured, refitted = recommendation.assess, FittedRecommenders.refitted
+    seen: dict[str, weakref.ref[Any]] = {}
+    left: list[str] = []
+
+    def assess(trained: FittedRecommenders, *given: Any, **options: Any) -> Any:
+        for when, pool in (("before", trained.before), ("after", trained.pool)):
+            seen.update({f"{when} {name}": weakref.ref(member) for name, member in pool.members.items()})
+        return measured(trained, *given, **options)
+
+    def watched(trained: FittedRecommenders, *given: Any) -> Any:
+        gc.collect()
+        left.extend(name for name, member in seen.items() if member() is not None)
+        return refitted(trained, *given)
+
+    monkeypatch.setattr(recommendation, "assess", assess)
+    monkeypatch.setattr(FittedRecommenders, "refitted", watched)
+    ours = fitted(tmp_path).ensemble.members
+    assert "after EASE" in seen
+    assert "before EASE" in seen
+    assert left == [f"after {name}" for name in ours]
 
 
 @pytest.mark.parametrize("request_time", ["known", "hidden"])

@@ -132,6 +132,14 @@ class FittedRecommenders:
         pool = self.pool.at(at) if isinstance(self.pool, RefittedPool) and at is not None else self.pool
         return Ensemble.build({n: pool.members[n] for n in self.ours.weights}, self.ours.weights, content, self.change)
 
+    def ours_alone(self) -> FittedRecommenders:
+        """Return our entry and the members it weighs, without what only the measurement needed: other members, and those of before the test.
+
+        In a large catalog these are gigabytes, which the last fit would be held beside.
+        """
+        pool = MemberPool({name: self.pool.members[name] for name in self.ours.weights}, fallback=self.pool.fallback)
+        return replace(self, pool=pool, before=pool, rows=(self.ours,))
+
     def rolled(
         self, refits: Sequence[Refit], log: EventLog, content: Content, fusion: Fusion, cache: Path | None = None
     ) -> FittedRecommenders:

@@ -18,7 +18,7 @@ from penchant.core.schema import Content, Histories
 from penchant.data.media import MediaLimits
 from penchant.encoders.image import EfficientNet
 from penchant.experiment.evaluate import EvaluationConfig, example_users, sampled_test
-from penchant.experiment.fit import FittedRecommenders, HoldOut
+from penchant.experiment.fit import HoldOut
 from penchant.explanation.embedding_maps import embedding_map
 from penchant.explanation.topics import Topics
 from penchant.models.channels import FUSED
@@ -38,7 +38,6 @@ TYPICAL_SECONDS = 0.1
 
 def look_inside(
     report: ReportData,
-    trained: FittedRecommenders,
     recommender: Recommender,
     test: HoldOut,
     evaluation: EvaluationConfig,
@@ -49,14 +48,12 @@ def look_inside(
 
     Args:
         report: As measured.
-        trained: Members as they were chosen on validation, with the curves of their training.
         recommender: That of the bundle.
         test: The users of whom some are examples.
         evaluation: Which of them are.
         config: What is shown, and its cost.
         limits: Of media files.
     """
-    members = {name: member for name, member in trained.before.members.items() if name in trained.tables}
     test = sampled_test(test, evaluation.max_users)
     asked = [test.histories.rows(int(user), int(user) + 1) for user in example_users(test, evaluation.examples)]
     examples = list(report.examples)
@@ -72,7 +69,6 @@ def look_inside(
             examples[place] = replace(examples[place], reading=_reading(recommender, history))
     return replace(
         report,
-        training=training_curves(members),
         maps=tuple(item_maps(recommender.content, recommender.topics, config)),
         examples=tuple(examples),
     )

@@ -61,7 +61,7 @@ from penchant.encoders.user_content import check_user_channel
 from penchant.experiment.defaults import default_members
 from penchant.experiment.evaluate import Ideal, assess
 from penchant.experiment.fit import FittedRecommenders, HoldOut, fit
-from penchant.experiment.inside import look_inside
+from penchant.experiment.inside import look_inside, training_curves
 from penchant.experiment.interest_changes import noticing_changes
 from penchant.experiment.search import SearchResult, search
 from penchant.experiment.selection import choose_fusion, each_value
@@ -283,8 +283,12 @@ def run(
         )
         diagnosis = examine(dataset, parts, columns_of_run(dataset, config))
         report = replace(
-            report, concerns=diagnosis.concerns, flow=flow_of(prepared.read, dataset, parts, content, trained)
+            report,
+            concerns=diagnosis.concerns,
+            flow=flow_of(prepared.read, dataset, parts, content, trained),
+            training=training_curves({name: m for name, m in trained.before.members.items() if name in trained.tables}),
         )
+        trained = trained.ours_alone()
     facts = {
         **facts_of(config, report.versions),
         "seed": config.seed,
@@ -303,9 +307,7 @@ def run(
         dataset.catalog, histories, ensemble, trained.tables, prepared.topics, facts, content=content, fitted=known
     )
     with clock("look inside"):
-        report = look_inside(
-            report, trained, recommender, prepared.test, config.evaluation, config.report, config.media
-        )
+        report = look_inside(report, recommender, prepared.test, config.evaluation, config.report, config.media)
     timed = replace(report, stages=tuple(clock.stages), protocol=(*report.protocol, shipped(parts, config)))
     return persist(recommender, config.folder, lambda folder: write_report(timed, folder))
 
