@@ -75,8 +75,10 @@ class RawContent:
         """Return the content of some rows, to be loaded on another machine; files are copied to its storage, if there is one."""
         files = None
         if isinstance(self.load, _Files):
-            names = [self.load.paths[row] for row in rows]
-            files = NodeFiles.of(self.load.root, [name for name in names if name], self.load.modality, storage)
+            root, modality = self.load.root, self.load.modality
+            cells = [self.load.paths[row] for row in rows]
+            names = [name and NodeFiles.name_of(root, name, modality) for name in cells]
+            files = NodeFiles.of(root, [name for name in names if name], modality, storage)
             load: Callable[[int], Any] = replace(self.load, root=files.root, paths=names)
         else:
             load = _InMemory([self.load(row) for row in rows])

@@ -317,7 +317,7 @@ def _on_nodes(names: Mapping[int, str], root: Path, modality: str, limits: Media
     executor, numbers = current_executor(), list(names)
 
     def shard_of(some: Sequence[int]) -> InspectionShard:
-        own = tuple(names[number] for number in some)
+        own = tuple(NodeFiles.name_of(root, names[number], modality) for number in some)
         return InspectionShard(tuple(some), own, NodeFiles.of(root, own, modality, executor.storage), modality, limits)
 
     def lost(shard: InspectionShard, why: str) -> list[tuple[int, Fact]]:
