@@ -229,7 +229,9 @@ def _decode_by_ffmpeg(path: Path, limits: MediaLimits, to_rate: int | None) -> A
         with path.open("rb") as file, av.open(file, options=av_options(limits)) as container:
             if not container.streams.audio:
                 raise ValueError("it has no sound track")
-            stream = container.streams.audio[0]
+            stream = next((s for s in container.streams.audio if s.codec_context is not None), None)
+            if stream is None:
+                raise ValueError("there is no decoder for its sound")
             rate = int(stream.rate or stream.codec_context.sample_rate)
             found = _Samples(path, limits, rate, int(stream.codec_context.channels or 1), to_rate)
             seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
