@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -65,6 +66,11 @@ class RawContent:
     def first_rows(self) -> dict[str, int]:
         """Key to the first row that has this content: equal content is read once."""
         return {key: row for row, key in reversed(list(enumerate(self.keys))) if key is not None}
+
+    @cached_property
+    def num_items(self) -> Counter[str]:
+        """Key to the number of items that have this content: what learns from a catalog counts items."""
+        return Counter(key for key in self.keys if key is not None)
 
     @property
     def is_files(self) -> bool:
