@@ -43,6 +43,9 @@ LOUDNESS = -23.0
 WORKERS = 2
 """Threads that read files: decoding keeps up with the model on two cores."""
 
+TRACK_LIMITS = ("max_frames", "min_seconds", "max_samples", "max_audio_rate", "max_audio_channels")
+"""Limits that cut a video's pictures or leave out its sound: its vector is another one, where of other files there is no vector at all."""
+
 
 @dataclass(frozen=True)
 class RawContent:
@@ -289,10 +292,13 @@ def _max_bytes(modality: str, limits: MediaLimits) -> int:
 def form(modality: str, limits: MediaLimits) -> dict[str, Any]:
     """Return the parameters of decoding a file of this modality."""
     picture, sound = {"side": PICTURE_SIDE}, {"rate": RATE, "loudness": LOUDNESS, "seconds": limits.max_seconds}
+    # named where they are not the default, so that vectors from before they were named stay valid
+    usual = MediaLimits()
+    tracks = {name: value for name in TRACK_LIMITS if (value := getattr(limits, name)) != getattr(usual, name)}
     own: dict[str, dict[str, Any]] = {
         "image": picture,
         "audio": sound,
-        "video": {**picture, **sound},
+        "video": {**picture, **sound, **tracks},
         "signal": {"readings": limits.max_readings},
     }
     return own.get(modality, {})
