@@ -95,6 +95,26 @@ def test_equal_content_is_encoded_once(lengths: Any, tmp_path: Path) -> None:
     assert found.values[:, 0].tolist() == [4, 5, 4, 4]
 
 
+def test_what_learns_from_the_catalog_counts_items_and_not_contents(tmp_path: Path) -> None:
+    kinds = [f"kind {row % 5}" for row in range(200)]
+    catalog = Catalog(
+        pl.DataFrame({"item_id": [f"i{row}" for row in range(200)], "kind": kinds}), attribute_columns=("kind",)
+    )
+    found, _ = encode(catalog, tmp_path, encoder="attributes", columns=["kind"])
+    assert found.values.shape == (200, 5)
+    np.testing.assert_array_equal(found.values @ found.values.T, np.equal.outer(kinds, kinds))
+    credits, _ = encode(
+        texts(["Ann, Bo"] * 3 + ["Cy"] * 2 + ["Dee"]), tmp_path, encoder="tfidf", options={"names": True}
+    )
+    assert np.any(credits.values != 0, axis=1).tolist() == [True] * 5 + [False]
+    # as often as items have it, a content is part of the name in the cache: the vectors above hold for no other counts
+    fewer, _ = encode(texts(["Ann, Bo", "Cy", "Dee"]), tmp_path, encoder="tfidf", options={"names": True})
+    assert fewer.encoder != credits.encoder
+    assert not fewer.values.any()
+    again, _ = encode(texts(["Ann, Bo"] * 3 + ["Cy"] * 2 + ["Dee"]), tmp_path, encoder="tfidf", options={"names": True})
+    np.testing.assert_array_equal(again.values, credits.values)
+
+
 def test_second_run_encodes_nothing_and_gives_equal_bits(lengths: Any, tmp_path: Path) -> None:
     first, _ = encode(texts(["a", "bb", "ccc", "dddd"]), tmp_path, encoder="lengths")
     lengths.seen.clear()

@@ -13,7 +13,7 @@ from penchant.core.schema import Catalog
 from penchant.data.media import MediaLimits
 from penchant.data.read.column_types import infer_column_types
 from penchant.encoders.catalog import ChannelConfig, default_channels, encode_catalog
-from penchant.encoders.content import find_content
+from penchant.encoders.content import find_content, form
 
 LIMITS = MediaLimits()
 
@@ -67,3 +67,11 @@ def test_channel_of_a_mesh_takes_its_settings(catalog: Catalog, tmp_path: Path) 
 def test_columns_of_videos_and_meshes_are_found_by_their_endings() -> None:
     table = pl.DataFrame({"clip": ["a.mp4", "b.WEBM"], "shape": ["a.obj", "b.glb"]})
     assert infer_column_types(table, None, None, None, None).media == {"video": "clip", "mesh": "shape"}
+
+
+@pytest.mark.parametrize(
+    "name", ["max_seconds", "max_frames", "min_seconds", "max_samples", "max_audio_rate", "max_audio_channels"]
+)
+def test_vectors_of_videos_are_those_of_the_limits_that_cut_their_tracks(name: str) -> None:
+    assert form("video", MediaLimits(**{name: 7})) != form("video", LIMITS)
+    assert form("video", LIMITS) == {"side": 512, "rate": 16_000, "loudness": -23.0, "seconds": 600.0}  # as it was

@@ -13,7 +13,7 @@ from PIL import Image
 
 from penchant.core.errors import ConfigError
 from penchant.data.clean.inspection import InspectionConfig, Inspector, inspect_column
-from penchant.data.media import MediaLimits, UnusableMediaError, open_video
+from penchant.data.media import MediaLimits, UnusableMediaError, decode_audio, open_video
 from penchant.encoders.encoder import encode_one
 from penchant.encoders.video import FramesAndSound, FramesAndSoundConfig
 
@@ -54,6 +54,27 @@ def test_frames_are_evenly_spaced(tmp_path: Path) -> None:
     assert frames[0].size == (32, 24)
     assert video.sound(16_000, None) is None
     assert video.notes() == ("no sound",)
+
+
+@pytest.mark.parametrize(("pictures", "sound"), [(b"V_M", b"A_X"), (b"V_X", b"A_A"), (b"V_X", b"A_X")])
+def test_a_track_without_a_decoder_counts_as_missing(tmp_path: Path, pictures: bytes, sound: bytes) -> None:
+    raw = write(tmp_path / "a.mkv", frames=20, pitch=440).read_bytes()
+    for codec, other in ((b"V_MPEG4", pictures + b"PEG4"), (b"A_AAC", sound + b"AC")):
+        assert raw.count(codec) == 1
+        raw = raw.replace(codec, other)
+    (tmp_path / "odd.mkv").write_bytes(raw)
+    if (pictures, sound) == (b"V_X", b"A_X"):
+        with pytest.raises(UnusableMediaError, match="it holds neither picture nor sound"):
+            open_video(tmp_path / "odd.mkv", LIMITS)
+        return
+    video = open_video(tmp_path / "odd.mkv", LIMITS)
+    assert video.notes() == (("no sound",) if sound == b"A_X" else ("no picture",))
+    assert len(video.frames(2, max_side=32)) == (2 if video.has_picture else 0)
+    assert (video.sound(16_000, None) is not None) == video.has_sound
+    if not video.has_sound:
+        with pytest.raises(UnusableMediaError, match="there is no decoder for its sound") as caught:
+            decode_audio(tmp_path / "odd.mkv", LIMITS)
+        assert caught.value.check == "unreadable"
 
 
 def test_frames_far_apart_are_jumped_to(tmp_path: Path) -> None:

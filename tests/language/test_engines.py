@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from chat_endpoint import endpoint
 from penchant.core.errors import ConfigError, EncoderError
-from penchant.language import remote_engine
+from penchant.language import engine_process, remote_engine
 from penchant.language.engine import CachedEngine, EngineConfig, Prompt, make_engine
 from penchant.language.engine_process import NICENESS, ProcessEngine
 from penchant.language.local_engine import LocalEngine
@@ -159,6 +160,47 @@ def test_a_process_of_its_own_writes_the_same_and_survives_its_end(parrot: Path)
     finally:
         apart.close()
     assert apart.process_id is None
+
+
+FAILING = """
+from penchant.core.errors import EncoderError
+from penchant.language import engine_process
+
+class Failing:
+    def __init__(self, config):
+        pass
+    def stream(self, prompt):
+        yield "The "
+        raise EncoderError("It failed.", where="here", fix="mend it")
+    def write(self, prompts):
+        return ["written"]
+
+engine_process.LocalEngine = Failing
+engine_process.main()
+"""
+
+
+def test_a_stream_that_fails_ends_and_the_next_request_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_process, "PROGRAM", FAILING)
+    apart, pieces, errors = ProcessEngine(EngineConfig(engine="local")), [], []
+
+    def read() -> None:
+        try:
+            pieces.extend(apart.stream(Prompt("", "robots")))
+        except EncoderError as error:
+            errors.append(error)
+
+    reader = threading.Thread(target=read, daemon=True)
+    try:
+        assert apart.write([Prompt("", "robots")]) == ["written"]
+        reader.start()
+        reader.join(30)
+        assert not reader.is_alive()  # it had waited for another line
+        assert [error.message for error in errors] == ["It failed."]
+        assert pieces == ["The "]
+        assert apart.write([Prompt("", "robots")]) == ["written"]
+    finally:
+        apart.close()
 
 
 def test_weights_of_eight_bits_write_one_text_whatever_is_beside_it(parrot: Path) -> None:

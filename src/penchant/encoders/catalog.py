@@ -237,7 +237,9 @@ def estimate_encoding(
 
 
 def cache_key(encoder: Encoder, limits: MediaLimits, keys: Sequence[str] = ()) -> str:
-    """Return the name under which embeddings are cached; those of a whole-catalog encoder are valid for these content keys only."""
+    """Return the name under which embeddings are cached; those of a whole-catalog encoder are valid for these content keys only, each as often as items
+    have it.
+    """
     return fingerprint(
         encoder.fingerprint(), form(encoder.modality, limits), list(keys) if encoder.whole_catalog else None
     )
@@ -278,7 +280,8 @@ def encode_batches(
     filled = size if fill else 0
     for start in range(0, len(work), size):
         batch: list[Prepared] = [(key, row, next(prepared)) for key, row in work[start : start + size]]
-        encoded = _encode_halving(encoder, [entry for entry in batch if not isinstance(entry[2], Exception)], filled)
+        usable = [entry for entry in batch if not isinstance(entry[2], Exception)]
+        encoded = _encode_halving(encoder, content, usable, filled)
         failed = [entry for entry in (*batch, *encoded) if isinstance(entry[2], Exception)]
         failures += [
             message("{place}: {error}", place=content.place(row), error=_reason(error)) for _, row, error in failed
@@ -320,12 +323,16 @@ def _prepared_in_threads(
         pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the items read ahead
 
 
-def _encode_halving(encoder: Encoder, batch: Sequence[Prepared], filled: int) -> list[Prepared]:
+def _encode_halving(encoder: Encoder, content: RawContent, batch: Sequence[Prepared], filled: int) -> list[Prepared]:
     """Encode a batch, filled up to a size; where that fails, find the failing items by halving and put the exception in their place."""
     if not batch:
         return []
     try:
-        vectors = encode_filled(encoder, [prepared for _, _, prepared in batch], filled)
+        inputs = [prepared for _, _, prepared in batch]
+        if encoder.whole_catalog:
+            vectors = encoder.encode_catalog(inputs, [content.num_items[key] for key, _, _ in batch])
+        else:
+            vectors = encode_filled(encoder, inputs, filled)
         return [(key, row, vector) for (key, row, _), vector in zip(batch, vectors, strict=True)]
     except (PenchantError, MemoryError):
         raise
@@ -335,7 +342,8 @@ def _encode_halving(encoder: Encoder, batch: Sequence[Prepared], filled: int) ->
         if len(batch) == 1:
             return [(batch[0][0], batch[0][1], error)]
         middle = len(batch) // 2
-        return [*_encode_halving(encoder, batch[:middle], filled), *_encode_halving(encoder, batch[middle:], filled)]
+        halves = (batch[:middle], batch[middle:])
+        return [entry for half in halves for entry in _encode_halving(encoder, content, half, filled)]
 
 
 def _encode_channel(
@@ -366,7 +374,7 @@ def _read_cached(
     encoder: Encoder, content: RawContent, limits: MediaLimits, cache: Path
 ) -> tuple[str, VectorCache, _Rows]:
     """Return the name of an encoder's vectors in the cache, their store, and those of this content that it holds."""
-    mark = cache_key(encoder, limits, sorted(content.first_rows))
+    mark = cache_key(encoder, limits, sorted(content.num_items.elements()) if encoder.whole_catalog else ())
     store, vectors = VectorCache(cache, mark), _Rows(content.keys)
     for batch in store.read():
         vectors.put(*batch)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -42,6 +43,9 @@ LOUDNESS = -23.0
 WORKERS = 2
 """Threads that read files: decoding keeps up with the model on two cores."""
 
+TRACK_LIMITS = ("max_frames", "min_seconds", "max_samples", "max_audio_rate", "max_audio_channels")
+"""Limits that cut a video's pictures or leave out its sound: its vector is another one, where of other files there is no vector at all."""
+
 
 @dataclass(frozen=True)
 class RawContent:
@@ -66,6 +70,11 @@ class RawContent:
         """Key to the first row that has this content: equal content is read once."""
         return {key: row for row, key in reversed(list(enumerate(self.keys))) if key is not None}
 
+    @cached_property
+    def num_items(self) -> Counter[str]:
+        """Key to the number of items that have this content: what learns from a catalog counts items."""
+        return Counter(key for key in self.keys if key is not None)
+
     @property
     def is_files(self) -> bool:
         """Whether the content is read from files."""
@@ -75,8 +84,10 @@ class RawContent:
         """Return the content of some rows, to be loaded on another machine; files are copied to its storage, if there is one."""
         files = None
         if isinstance(self.load, _Files):
-            names = [self.load.paths[row] for row in rows]
-            files = NodeFiles.of(self.load.root, [name for name in names if name], self.load.modality, storage)
+            root, modality = self.load.root, self.load.modality
+            cells = [self.load.paths[row] for row in rows]
+            names = [name and NodeFiles.name_of(root, name, modality) for name in cells]
+            files = NodeFiles.of(root, [name for name in names if name], modality, storage)
             load: Callable[[int], Any] = replace(self.load, root=files.root, paths=names)
         else:
             load = _InMemory([self.load(row) for row in rows])
@@ -281,10 +292,13 @@ def _max_bytes(modality: str, limits: MediaLimits) -> int:
 def form(modality: str, limits: MediaLimits) -> dict[str, Any]:
     """Return the parameters of decoding a file of this modality."""
     picture, sound = {"side": PICTURE_SIDE}, {"rate": RATE, "loudness": LOUDNESS, "seconds": limits.max_seconds}
+    # named where they are not the default, so that vectors from before they were named stay valid
+    usual = MediaLimits()
+    tracks = {name: value for name in TRACK_LIMITS if (value := getattr(limits, name)) != getattr(usual, name)}
     own: dict[str, dict[str, Any]] = {
         "image": picture,
         "audio": sound,
-        "video": {**picture, **sound},
+        "video": {**picture, **sound, **tracks},
         "signal": {"readings": limits.max_readings},
     }
     return own.get(modality, {})

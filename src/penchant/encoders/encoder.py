@@ -93,6 +93,19 @@ class Encoder(ABC, Generic[SettingsT_co]):
         """Return vectors by what `learn` returned, equal to those of the content that was learned from."""
         raise NotImplementedError(f"{type(self).__name__} learns nothing")
 
+    def encode_catalog(self, prepared: Sequence[Any], num_items: Sequence[int]) -> Float32[np.ndarray, "contents dim"]:
+        """Return the vectors of an encoder of a whole catalog, one for each distinct content; what is learned counts items, not contents.
+
+        Args:
+            prepared: Distinct contents.
+            num_items: How many items have each.
+        """
+        of_items = [content for content, count in zip(prepared, num_items, strict=True) for _ in range(count)]
+        learned = self.learn(of_items)
+        if learned is not None:
+            return self.encode_learned(prepared, learned)
+        return np.asarray(self.encode(of_items), np.float32)[np.cumsum(num_items) - 1]
+
     def encode_query(self, prepared: Sequence[Any]) -> Float32[np.ndarray, "batch dim"]:
         """Return vectors of queries, to be compared with those of items."""
         return self.encode(prepared)

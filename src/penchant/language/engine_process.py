@@ -62,7 +62,11 @@ class ProcessEngine(Engine):
             is_done = False
             try:
                 while not is_done:
-                    answer = self._received()
+                    try:
+                        answer = self._received()
+                    except EncoderError:
+                        is_done = True  # an error is the last line of a request: to wait for "end" would never return
+                        raise
                     is_done = "end" in answer
                     if not is_done:
                         yield answer["piece"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import struct
 import threading
+import tracemalloc
 import warnings
 import zlib
 from pathlib import Path
@@ -18,6 +19,7 @@ from penchant.data.media import (
     decode_audio,
     load_audio,
     load_image,
+    measure_audio,
     normalise_loudness,
     resolve,
 )
@@ -286,6 +288,30 @@ def test_load_sound_zero_samples_not_numbers_text_are_refused(tmp_path: Path, wr
 def test_decode_sound_long_is_cut_and_its_length_told(write_sound) -> None:
     sound = decode_audio(write_sound("a.wav", tone(16000, 3.0)), MediaLimits(max_seconds=1.0))
     assert (len(sound.samples), sound.seconds) == (16000, 3.0)
+
+
+@pytest.mark.parametrize("seconds", [60.0, 20.0])
+def test_a_sound_is_measured_block_by_block(write_sound, seconds: float) -> None:
+    samples = np.stack([np.tile([0.5, 1.0, -0.25, 0.0], 48000 * 15)] * 2, axis=1).astype(np.float32)
+    path, limits = write_sound("a.wav", samples, 48000, subtype="FLOAT"), MediaLimits(max_seconds=seconds)
+    measure_audio(path, limits)  # what is imported is not counted
+    tracemalloc.start()
+    level = measure_audio(path, limits)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (level.seconds, level.clipped) == (60.0, 0.25)
+    assert level.power == pytest.approx((0.25 + 1 + 0.0625) / 4)
+    assert peak < 6_000_000  # the samples are 23 MB
+
+
+def test_a_sound_that_cannot_be_decoded_is_not_measured(write_sound) -> None:
+    refused(
+        measure_audio, write_sound("zero.wav", np.zeros(0, np.float32)), LIMITS, check="short", text="lasts 0.000 s"
+    )
+    broken = tone(16000)
+    broken[5] = np.inf
+    path = write_sound("inf.wav", broken, subtype="FLOAT")
+    refused(measure_audio, path, LIMITS, check="unreadable", text="not numbers")
 
 
 def test_load_sound_without_the_extra_says_how_to_install_it(monkeypatch, write_sound) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from copying_executor import CopyingExecutor
 from penchant.core.errors import ExecutorError
+from penchant.core.executor import computing_on
 from penchant.core.storage import Storage
 from penchant.core.traffic import since, so_far
 from penchant.data.clean.media_facts import InspectionShard, examine_files, examine_shard
-from penchant.data.media import MediaLimits
+from penchant.data.media import MediaLimits, UnusableMediaError
 from penchant.data.media.node_files import NodeFiles
 
 
@@ -43,6 +46,36 @@ def test_a_node_without_the_media_folder_sees_the_same_files_from_the_storage(me
     assert [fact.get("hash") for _, fact in found[:2]] == expected["hash"].to_list()
     assert [fact.get("check") for _, fact in found] == [None, None, "missing", "outside"]
     assert not list(tmp_path.glob("penchant-media-*"))
+
+
+def test_names_that_lead_out_of_the_folder_and_back_never_write_to_the_files_themselves(
+    media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [str(media / "a.png"), "../media/sub/b.png", "sub/../a.png"]
+    expected, _ = examine_files(names, "image", root=media, limits=MediaLimits())
+    for file in ("a.png", "sub/b.png"):
+        os.utime(media / file, (1, 1))
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    executor = CopyingExecutor()
+    executor.storage = Storage.of(str(tmp_path / "storage"))
+    with computing_on(executor):
+        found, _ = examine_files(names, "image", root=media, limits=MediaLimits())
+    assert found["hash"].null_count() == 0
+    assert found["hash"].to_list() == expected["hash"].to_list()
+    assert [(media / file).stat().st_mtime for file in ("a.png", "sub/b.png")] == [1, 1]
+    assert not list(temporary.iterdir())
+    with (
+        pytest.raises(UnusableMediaError, match="leads out of the media folder"),
+        shard_of(media, names[:1], executor.storage).files.here(),
+    ):
+        pass
+
+
+def test_the_key_of_a_signal_stays_in_its_name(media: Path) -> None:
+    assert NodeFiles.name_of(media, "sub/../all.csv#p/../1", "signal") == "all.csv#p/../1"
+    assert NodeFiles.name_of(media, "../out.png", "image") == "../out.png"
 
 
 def test_files_are_copied_once_and_again_when_they_changed(media: Path, tmp_path: Path) -> None:

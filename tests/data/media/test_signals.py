@@ -58,6 +58,17 @@ def test_array_and_table_without_times_are_a_second_apart(tmp_path: Path) -> Non
     assert load_signal(tmp_path / "b.csv", None, LIMITS).channels == ("x",)
 
 
+def test_columns_of_bytes_and_of_several_numbers_a_cell_are_no_channels(tmp_path: Path) -> None:
+    pairs = pl.Series("pair", [[1, 2], [2, 3]], pl.Array(pl.Int64, 2))
+    table = pl.DataFrame({"t": [1.0, 2.0], "x": [1.0, 2.0], "raw": [b"a", b"b"], "both": [{"a": 1}, {"a": 2}]})
+    table.with_columns(pairs).write_parquet(tmp_path / "a.parquet")
+    assert load_signal(tmp_path / "a.parquet", None, LIMITS).channels == ("x",)
+    for odd in ("t", "id"):  # times and keys of such a type
+        table.select("x", pl.col("both").alias(odd)).write_parquet(tmp_path / f"{odd}.parquet")
+        with pytest.raises(UnusableMediaError, match="The signal cannot be read"):
+            load_signal(tmp_path / f"{odd}.parquet", "p" if odd == "id" else None, LIMITS)
+
+
 def test_long_signal_is_cut_with_a_count(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros(50))
     signal = load_signal(tmp_path / "a.npy", None, MediaLimits(max_readings=20))

@@ -201,6 +201,11 @@ def test_small_values_and_rare_ones_are_left_out() -> None:
     assert finding(found, "events.core").count == 1
     found = from_tables(table, config=DataConfig(min_value=5))
     assert finding(found, "events.low_value").count == 2
+    rated = from_tables(
+        table.with_columns(value=pl.Series([5.0, 4, float("nan"), None, 6])), config=DataConfig(min_value=5)
+    )
+    assert rated.interactions.table["value"].to_list() == [5, 6]
+    assert finding(rated, "events.low_value").count == 3
     with pytest.raises(DataError, match="None of 5 events is left"):
         from_tables(table, config=DataConfig(min_value=9))
     with pytest.raises(DataError, match="No users and items are left that have 3 events each"):

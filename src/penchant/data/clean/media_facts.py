@@ -32,10 +32,10 @@ from penchant.data.clean.duplicates import difference_hash, thumbnail
 from penchant.data.media import (
     MediaLimits,
     UnusableMediaError,
-    decode_audio,
     decode_picture,
     load_mesh,
     load_signal,
+    measure_audio,
     open_video,
     read_picture_file,
     resolve,
@@ -317,7 +317,7 @@ def _on_nodes(names: Mapping[int, str], root: Path, modality: str, limits: Media
     executor, numbers = current_executor(), list(names)
 
     def shard_of(some: Sequence[int]) -> InspectionShard:
-        own = tuple(names[number] for number in some)
+        own = tuple(NodeFiles.name_of(root, names[number], modality) for number in some)
         return InspectionShard(tuple(some), own, NodeFiles.of(root, own, modality, executor.storage), modality, limits)
 
     def lost(shard: InspectionShard, why: str) -> list[tuple[int, Fact]]:
@@ -371,10 +371,8 @@ def _picture_facts(path: Path, limits: MediaLimits, prepare: PreparePicture | No
 
 def _sound_facts(path: Path, limits: MediaLimits) -> Fact:
     """Return the facts of a sound."""
-    sound = decode_audio(path, limits)
-    power = float(np.square(sound.samples, dtype=np.float64).mean())
-    clipped = float((np.abs(sound.samples) >= 0.999).mean())
-    return {"seconds": sound.seconds, "loudness": 10 * np.log10(max(power, 1e-20)), "clipped": clipped}
+    level = measure_audio(path, limits)
+    return {"seconds": level.seconds, "loudness": 10 * np.log10(max(level.power, 1e-20)), "clipped": level.clipped}
 
 
 def _sums(findings: Iterable[Finding]) -> list[Finding]:

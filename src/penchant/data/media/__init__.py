@@ -6,7 +6,7 @@ or a `MediaError` that names the file.
 
 from __future__ import annotations
 
-from penchant.data.media.audio import AudioClip, decode_audio, load_audio, normalise_loudness
+from penchant.data.media.audio import AudioClip, decode_audio, load_audio, measure_audio, normalise_loudness
 from penchant.data.media.images import decode_picture, load_image, read_picture_file
 from penchant.data.media.limits import MediaLimits, UnusableMediaError, resolve
 from penchant.data.media.meshes import load_mesh
@@ -25,6 +25,7 @@ __all__ = [
     "load_image",
     "load_signal",
     "load_audio",
+    "measure_audio",
     "normalise_loudness",
     "open_video",
     "read_picture_file",

@@ -28,6 +28,8 @@ BYTES_PER_SAMPLE = 20
 """Memory of a returned sample while its sound is read and brought to one loudness."""
 BLOCK_VALUES = 1 << 18
 """Samples of all channels read at once."""
+FULL_SCALE = 0.999
+"""A sample from here on counts as clipped."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,34 @@ class AudioClip:
     seconds: float
 
 
+@dataclass(frozen=True)
+class AudioLevel:
+    """What is heard of a sound as a whole.
+
+    Attributes:
+        seconds: Length of the whole file, before any cut.
+        power: Mean square of its samples up to the cut, mixed to mono.
+        clipped: Share of these samples at full scale.
+    """
+
+    seconds: float
+    power: float
+    clipped: float
+
+
+def measure_audio(path: Path, limits: MediaLimits) -> AudioLevel:
+    """Return the level of a sound, or of the first sound track of a video, read block by block: no more than a block is in memory.
+
+    Raises:
+        MediaError: As `decode_audio`.
+        MissingExtraError: As `decode_audio`.
+    """
+    found, seconds = _decoded(path, limits, None, _Level)
+    assert isinstance(found, _Level)
+    _check_heard(path, limits, found.num_frames, seconds, is_finite=math.isfinite(found.energy))
+    return AudioLevel(seconds, found.energy / found.num_frames, found.num_clipped / found.num_frames)
+
+
 def decode_audio(path: Path, limits: MediaLimits, *, rate: int | None = None) -> AudioClip:
     """Return the samples of a sound file, or of the first sound track of a video.
 
@@ -58,26 +88,10 @@ def decode_audio(path: Path, limits: MediaLimits, *, rate: int | None = None) ->
         MediaError: Missing, not sound, empty, too short, beyond the limits, or with values that are not finite.
         MissingExtraError: soundfile, soxr, or PyAV for a format soundfile cannot read, is not installed.
     """
-    check_file(path, limits.max_audio_bytes, "sound")
-    sound = _decode_by_soundfile(path, limits, rate)
-    if sound is None:
-        sound = _decode_by_ffmpeg(path, limits, rate)
-    if sound.samples.size == 0 or sound.seconds < limits.min_seconds:
-        raise UnusableMediaError(
-            message(
-                "The sound lasts {seconds} s, the least is {least} s.",
-                seconds=f"{sound.seconds:.3f}",
-                least=limits.min_seconds,
-            ),
-            path=str(path),
-            fix="record it again, or lower `min_seconds`; until then the item counts as having no sound",
-            check="short",
-        )
-    if not np.isfinite(sound.samples).all():
-        raise UnusableMediaError(
-            message("The sound holds values that are not numbers."), path=str(path), fix=_SOUND_FIX, check="unreadable"
-        )
-    return sound
+    found, seconds = _decoded(path, limits, rate, _Samples)
+    samples = found.joined()
+    _check_heard(path, limits, len(samples), seconds, is_finite=bool(np.isfinite(samples).all()))
+    return AudioClip(samples, found.out_rate, seconds)
 
 
 def load_audio(
@@ -202,12 +216,52 @@ class _Samples:
         return UnusableMediaError(text, path=str(self.path), fix=fix, check="bomb")
 
 
-def _decode_by_soundfile(path: Path, limits: MediaLimits, to_rate: int | None) -> AudioClip | None:
+@dataclass
+class _Level(_Samples):
+    """Sums a sound's blocks up and keeps none."""
+
+    energy: float = 0.0
+    num_clipped: int = 0
+
+    def _keep(self, mono: np.ndarray, *, last: bool) -> None:
+        self.energy += float(np.square(mono, dtype=np.float64).sum())
+        self.num_clipped += int((np.abs(mono) >= FULL_SCALE).sum())
+
+
+def _decoded(path: Path, limits: MediaLimits, to_rate: int | None, kind: type[_Samples]) -> tuple[_Samples, float]:
+    """Return what was read of a sound, and the seconds of the whole file."""
+    check_file(path, limits.max_audio_bytes, "sound")
+    found = _decode_by_soundfile(path, limits, to_rate, kind)
+    return _decode_by_ffmpeg(path, limits, to_rate, kind) if found is None else found
+
+
+def _check_heard(path: Path, limits: MediaLimits, num_samples: int, seconds: float, *, is_finite: bool) -> None:
+    """Refuse a sound that is too short, or whose samples are not all finite."""
+    if num_samples == 0 or seconds < limits.min_seconds:
+        raise UnusableMediaError(
+            message(
+                "The sound lasts {seconds} s, the least is {least} s.",
+                seconds=f"{seconds:.3f}",
+                least=limits.min_seconds,
+            ),
+            path=str(path),
+            fix="record it again, or lower `min_seconds`; until then the item counts as having no sound",
+            check="short",
+        )
+    if not is_finite:
+        raise UnusableMediaError(
+            message("The sound holds values that are not numbers."), path=str(path), fix=_SOUND_FIX, check="unreadable"
+        )
+
+
+def _decode_by_soundfile(
+    path: Path, limits: MediaLimits, to_rate: int | None, kind: type[_Samples]
+) -> tuple[_Samples, float] | None:
     """Read WAV, FLAC, Ogg, Opus, MP3, AIFF block by block; None when the format is not one of them."""
     soundfile = import_optional("soundfile", "audio")
     try:
         with soundfile.SoundFile(path) as file:
-            found = _Samples(path, limits, int(file.samplerate), int(file.channels), to_rate)
+            found = kind(path, limits, int(file.samplerate), int(file.channels), to_rate)
             total = max(0, int(file.frames))
             found.expect(total)
             size = max(1, BLOCK_VALUES // found.channels)
@@ -219,19 +273,23 @@ def _decode_by_soundfile(path: Path, limits: MediaLimits, to_rate: int | None) -
         return None
     # A stream of unknown length reports a number near 2**63, or fewer frames than it holds.
     cut = found.remaining <= 0 and found.num_frames < total < 1 << 40
-    return AudioClip(found.joined(), found.out_rate, (total if cut else found.num_frames) / found.rate)
+    return found, (total if cut else found.num_frames) / found.rate
 
 
-def _decode_by_ffmpeg(path: Path, limits: MediaLimits, to_rate: int | None) -> AudioClip:
+def _decode_by_ffmpeg(
+    path: Path, limits: MediaLimits, to_rate: int | None, kind: type[_Samples]
+) -> tuple[_Samples, float]:
     """Read M4A, WebM and the sound track of videos."""
     av = import_optional("av", "audio")
     try:
         with path.open("rb") as file, av.open(file, options=av_options(limits)) as container:
             if not container.streams.audio:
                 raise ValueError("it has no sound track")
-            stream = container.streams.audio[0]
+            stream = next((s for s in container.streams.audio if s.codec_context is not None), None)
+            if stream is None:
+                raise ValueError("there is no decoder for its sound")
             rate = int(stream.rate or stream.codec_context.sample_rate)
-            found = _Samples(path, limits, rate, int(stream.codec_context.channels or 1), to_rate)
+            found = kind(path, limits, rate, int(stream.codec_context.channels or 1), to_rate)
             seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
             seconds = seconds or (container.duration or 0) / 1_000_000
             resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
@@ -243,7 +301,7 @@ def _decode_by_ffmpeg(path: Path, limits: MediaLimits, to_rate: int | None) -> A
     except (av.FFmpegError, ValueError, OSError, IndexError) as error:
         raise _unreadable(path, why_unread(error)) from error
     length = found.num_frames / rate
-    return AudioClip(found.joined(), found.out_rate, max(seconds, length) if found.remaining <= 0 else length)
+    return found, max(seconds, length) if found.remaining <= 0 else length
 
 
 def av_options(limits: MediaLimits) -> dict[str, str]:

@@ -16,7 +16,7 @@ from penchant.core.artifacts import fingerprint
 from penchant.core.errors import ExecutorError
 from penchant.core.storage import Storage
 from penchant.data.media.limits import UnusableMediaError, resolve
-from penchant.data.media.signals import split_key
+from penchant.data.media.signals import KEY_MARK, split_key
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class NodeFiles:
 
     @classmethod
     def of(cls, root: Path, names: Sequence[str], modality: str, storage: Storage | None) -> Self:
-        """Copy the files to the storage, if there is one and it lacks them.
+        """Copy the files to the storage, if there is one and it lacks them; names are those of `name_of`.
 
         A file that is missing, or leads out of the folder, is not copied: opening it says so, wherever that happens.
 
@@ -57,6 +57,16 @@ class NodeFiles:
             storage.put(path, stored[relative])
         return cls(root, storage, tuple(stored.items()))
 
+    @staticmethod
+    def name_of(root: Path, name: str, modality: str) -> str:
+        """Return a name by which every machine finds the file: below the folder, neither absolute nor with `..`; one that leads out stays as it is."""
+        file, key = split_key(name) if modality == "signal" else (name, None)
+        try:
+            below = resolve(root, file).relative_to(root.resolve()).as_posix()
+        except UnusableMediaError:
+            return name
+        return below if key is None else f"{below}{KEY_MARK}{key}"
+
     @contextmanager
     def here(self) -> Iterator[Path]:
         """Return a folder in which the names can be opened; what was fetched is removed at the end.
@@ -76,7 +86,9 @@ class NodeFiles:
         with tempfile.TemporaryDirectory(prefix="penchant-media-") as scratch:
             root = Path(scratch).resolve()
             for relative, name in self.stored:
-                target = root / relative
+                target = resolve(
+                    root, relative
+                )  # `root / relative` would be the user's own file where the name is absolute
                 target.parent.mkdir(parents=True, exist_ok=True)
                 self.storage.fetch(name, target)
             yield root

@@ -71,8 +71,8 @@ def load_signal(path: Path, key: str | None, limits: MediaLimits) -> Signal:
             return _from_table(read_table(path), limits.max_readings)
         status = path.stat()
         return _from_table(_keyed(path, status.st_mtime_ns, status.st_size)(key), limits.max_readings)
-    except (DataError, ValueError, OSError, EOFError) as error:
-        reason = error.message if isinstance(error, DataError) else str(error)
+    except (DataError, ValueError, OSError, EOFError, pl.exceptions.PolarsError) as error:
+        reason = error.message if isinstance(error, DataError) else (str(error).splitlines() or [""])[0]
         raise UnusableMediaError(
             message("The signal cannot be read: {error}.", error=reason.rstrip(".")),
             path=str(path) if key is None else f"{path}{KEY_MARK}{key}",
@@ -159,7 +159,7 @@ def _from_table(raw: RawTable, most: int) -> Signal:
     numbers = {
         name: raw.table[name].cast(pl.Float32, strict=False)
         for name in raw.table.columns
-        if name != time and raw.table[name].dtype not in (pl.Date, pl.Datetime, pl.List)
+        if name != time and not _holds_none(raw.table[name].dtype)
     }
     channels = {name: values for name, values in numbers.items() if values.count() > 0}
     if not channels:
@@ -171,6 +171,11 @@ def _from_table(raw: RawTable, most: int) -> Signal:
         "signal.no_number", lost, values.size, "masked", advice=message("cells that hold no number")
     )
     return Signal(stream, tuple(channels), is_dated, (*findings, *_gaps(stream), *_cut(total, most)))
+
+
+def _holds_none(dtype: pl.DataType) -> bool:
+    """Return whether a column of this type holds no readings; Polars refuses to cast most of them."""
+    return dtype.is_nested() or dtype in (pl.Date, pl.Datetime, pl.Binary)
 
 
 def seconds_of(raw: RawTable, column: str) -> tuple[np.ndarray, bool]:

@@ -37,7 +37,7 @@ class Video:
         limits: Frames beyond `max_pixels` are refused, time beyond `max_seconds` is ignored.
         seconds: Length of the picture track, else of the whole; 0 where unknown.
         has_picture: It has a picture track that is not empty.
-        has_sound: It has a sound track.
+        has_sound: It has a sound track, and there is a decoder for it.
     """
 
     path: Path
@@ -115,10 +115,11 @@ def open_video(path: Path, limits: MediaLimits) -> Video:
     av = import_optional("av", "audio")
     try:
         with path.open("rb") as file, av.open(file, options=av_options(limits)) as container:
-            pictures = [s for s in container.streams.video if s.codec_context is not None and s.codec_context.width]
+            pictures = _pictures(container)
             if pictures:
                 _check_size(pictures[0].codec_context.width, pictures[0].codec_context.height, path, limits)
-            video = Video(path, limits, _length(container), bool(pictures), bool(container.streams.audio))
+            has_sound = any(s.codec_context is not None for s in container.streams.audio)
+            video = Video(path, limits, _length(container), bool(pictures), has_sound)
     except (av.FFmpegError, ValueError, OSError, IndexError) as error:
         raise _unreadable(path, why_unread(error)) from error
     if not (video.has_picture or video.has_sound):
@@ -137,7 +138,7 @@ def _read_timed(video: Video, times: list[float]) -> Iterator[tuple[float, Any]]
     served = decoded = 0
     try:
         with video.path.open("rb") as file, av.open(file, options=av_options(video.limits)) as container:
-            stream = container.streams.video[0]
+            stream = _pictures(container)[0]
             # freeing a decoder that has threads may wait indefinitely for Python's lock (PyAV issue 909)
             stream.codec_context.thread_count = 1
             start = float(stream.start_time * stream.time_base) if stream.start_time else 0.0
@@ -163,6 +164,11 @@ def _read_timed(video: Video, times: list[float]) -> Iterator[tuple[float, Any]]
     except (av.FFmpegError, ValueError, OSError) as error:
         if served == 0:
             raise _unreadable(video.path, why_unread(error)) from error
+
+
+def _pictures(container: Any) -> list[Any]:
+    """Return the picture tracks that are not empty; one without a decoder here has no codec."""
+    return [s for s in container.streams.video if s.codec_context is not None and s.codec_context.width]
 
 
 def _length(container: Any) -> float:

@@ -260,7 +260,8 @@ def _known_events(
     findings += notes
     if config.min_value is not None:
         before = events.height
-        events = events.filter(pl.col("value") >= config.min_value)
+        # to Polars NaN is larger than any number
+        events = events.filter(pl.col("value").fill_nan(None) >= config.min_value)
         advice = message("value below {least} or missing", least=f"{config.min_value:g}")
         findings += make_findings("events.low_value", before - events.height, before, "dropped", advice=advice)
     if events.height == 0:

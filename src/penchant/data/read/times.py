@@ -25,6 +25,7 @@ ORDINARY_SECONDS = 1e8
 TIME_FORMATS = (
     "%Y-%m-%d %H:%M:%S%.f%z",
     "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%d %H:%M%z",
     "%Y-%m-%d %H:%M",
     "%Y-%m-%d",
     "%Y-%m-%d %I:%M:%S %p",
@@ -157,6 +158,7 @@ def _from_text(raw: RawTable, values: pl.Series, column: str) -> tuple[pl.Series
     plain = plain.str.replace(r"^(\d{4})年\s*(\d{1,2})月\s*(\d{1,2})[日号]?\s*", "${1}-${2}-${3} ").str.strip_chars()
     plain = plain.str.replace(r"(\d{1,2})[时点](\d{1,2})分(?:(\d{1,2})秒)?$", "${1}:${2}:${3}").str.strip_chars_end(":")
     plain = plain.str.replace(r"\s*(Z|UTC)$", "+00:00").str.replace(r"\s+([+-]\d\d:?\d\d)$", "${1}")
+    plain = plain.str.replace(r"(:\d\d(?:\.\d+)?)\s*([+-]\d\d)$", "${1}${2}:00")  # PostgreSQL writes hours alone
     times = _parsed(_where(plain, plain.str.contains(r"^\d{4}-")), TIME_FORMATS)
     findings: list[Finding] = []
     if times.null_count() > values.null_count():
