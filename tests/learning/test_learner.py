@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 from penchant.core.errors import ArtifactError, NotFoundError
 from penchant.data.histories import Event
 from penchant.experiment.refit import refitted
+from penchant.learning.followed import FollowedEvents
 from penchant.learning.learner import Learner, open_learner
 from penchant.learning.settings import LearningConfig
 from penchant.models.member import make_member
@@ -211,6 +212,24 @@ def test_events_of_another_catalog_are_counted_and_left_out(learner: Learner, st
     store.append([[Event("u1", "strange", "like", now() - 1)], clicks("u2", 4)])
     step = learner.step()
     assert (step.new_events, step.unknown_items) == (1, 1)
+
+
+def test_run_on_newer_data_of_the_same_catalog_replaces_the_events_of_every_user(
+    learner: Learner, store: Store, settings: ServiceConfig
+):
+    store.append([clicks("u1", 0), clicks("u2", 4)])
+    base, followed = Recommender.load(settings.bundle), FollowedEvents(store, learner._secret)
+    before = followed.newest(base)
+    assert followed.newest(Recommender.load(settings.bundle)).has_same_events(before)
+    kept = np.ones(base.histories.num_events, bool)
+    kept[base.histories.offsets[1]] = False  # the newer data are without the oldest event of u1
+    newer = followed.newest(replace(base, histories=base.histories.where(kept)))
+    row = newer.user_ids.index("u1")
+    assert newer.lengths()[row] == before.lengths()[row] - 1
+    assert newer.num_events == before.num_events - 1
+    halved = base.histories.weighted(base.histories.weight / 2)
+    weighed = followed.newest(replace(base, histories=replace(halved, item_index=halved.item_index.copy())))
+    assert weighed.weight[weighed.offsets[row]] == before.weight[before.offsets[row]] / 2
 
 
 def test_version_of_another_catalog_is_not_promoted(learner: Learner, store: Store, settings: ServiceConfig):
