@@ -155,8 +155,9 @@ def test_own_edits_change_the_next_list(client: TestClient):
     assert not any(is_low(i) for i in ids(client, "u0", k=4))
 
 
-def test_second_editor_of_one_profile_is_told(client: TestClient):
-    client.post("/v1/events", json={"user_id": "a", "item_id": "i1"})
+@pytest.mark.parametrize("events", [1, 0])
+def test_second_editor_of_one_profile_is_told(client: TestClient, events: int):
+    client.post("/v1/events", json=[{"user_id": "a", "item_id": "i1"}] * events or {"user_id": "b", "item_id": "i1"})
     tag = client.get("/v1/users/a/profile").headers["ETag"]
     edit = {"edits": [{"name": "item", "value": "i2", "action": "never"}]}
     assert client.patch("/v1/users/a/profile", json=edit, headers={"If-Match": tag}).status_code == 200
