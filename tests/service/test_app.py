@@ -155,6 +155,16 @@ def test_own_edits_change_the_next_list(client: TestClient):
     assert not any(is_low(i) for i in ids(client, "u0", k=4))
 
 
+@pytest.mark.parametrize(
+    ("actions", "kept"), [(["less", "more"], ["more"]), (["less", "reset"], []), (["reset", "less"], ["less"])]
+)
+def test_last_edit_of_a_value_counts(client: TestClient, actions: list[str], kept: list[str]):
+    edits = [{"name": "genres", "value": "high", "action": action} for action in actions]
+    answer = client.patch("/v1/users/u0/profile", json={"edits": edits})
+    assert answer.status_code == 200
+    assert [e["action"] for e in answer.json()["edits"]] == kept
+
+
 @pytest.mark.parametrize("events", [1, 0])
 def test_second_editor_of_one_profile_is_told(client: TestClient, events: int):
     client.post("/v1/events", json=[{"user_id": "a", "item_id": "i1"}] * events or {"user_id": "b", "item_id": "i1"})

@@ -110,6 +110,14 @@ def test_edits_replace_earlier_ones_and_conflicts_are_told(store: Store):
         store.edit("a", [], expected=version)
 
 
+def test_of_several_edits_of_one_value_the_last_is_stored(store: Store):
+    store.edit("a", [Edit("item", "i", "never"), Edit("item", "j", "more"), Edit("item", "i", "less", 2.0)])
+    assert sorted(store.edits("a"), key=lambda e: e.value) == [
+        Edit("item", "i", "less", 2.0),
+        Edit("item", "j", "more"),
+    ]
+
+
 def test_first_edit_may_expect_that_nothing_is_stored(store: Store):
     edits = [Edit("item", "i", "never")]
     version = store.edit("a", edits, expected=0)

@@ -177,8 +177,8 @@ def understand(text: str, terms: CatalogTerms, *, shown: Sequence[str] = (), las
     named = {*wanted, *more}
     query = Query(
         intent,
-        wanted=(*wanted, *more),
-        unwanted=(*unwanted, *(facet for facet in refused if facet not in named)),
+        wanted=tuple(dict.fromkeys((*wanted, *more))),  # a topic may be named, and be found by meaning too
+        unwanted=tuple(dict.fromkeys((*unwanted, *(facet for facet in refused if facet not in named)))),
         at_least=bounds[0],
         at_most=bounds[1],
         like=like,
@@ -221,7 +221,8 @@ def _intent(text: str) -> Intent:
 def _as_statement(query: Query) -> Query:
     """Return a lasting statement: its wishes become edits that wait for a confirmation."""
     refused = [Edit(f.name, f.value, "never") for f in query.unwanted]
-    edits = [*refused, *(Edit(f.name, f.value, "more") for f in query.wanted)]
+    # one edit a value: what was refused by name is not wished for by the other words of the statement
+    edits = [*refused, *(Edit(f.name, f.value, "more") for f in query.wanted if f not in query.unwanted)]
     return (
         replace(query, wanted=(), unwanted=(), words="", edits=tuple(edits))
         if edits

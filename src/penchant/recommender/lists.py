@@ -126,6 +126,11 @@ class Edit:
     strength: float = 1.0
 
 
+def last_edits(edits: Sequence[Edit]) -> list[Edit]:
+    """Return the last edit of each value."""
+    return list({(e.name, e.value): e for e in edits}.values())
+
+
 @dataclass(frozen=True)
 class ListRequest:
     """One request for a list.

@@ -37,7 +37,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from penchant.core.errors import ConfigError, DataError
 from penchant.core.schema import OwnContent
 from penchant.data.histories import Event
-from penchant.recommender.lists import Edit
+from penchant.recommender.lists import Edit, last_edits
 from penchant.service import store_tables as t
 from penchant.service.store_connection import BUSY_SECONDS, connect, shown_address
 from penchant.service.store_records import (
@@ -371,7 +371,7 @@ class Store:
 
         Args:
             user_id: The user.
-            edits: Replace earlier ones of the same name and value.
+            edits: Replace earlier ones of the same name and value, those in front of them included.
             forget: To delete; only their name and value count.
             expected: The version the editor saw, 0 where nothing was stored; None edits whatever is there.
 
@@ -379,6 +379,7 @@ class Store:
             ConflictError: The user's data changed since.
             DataError: A value does not fit its column.
         """
+        edits = last_edits(edits)
         rows = [
             checked(t.edit, {"user_id": user_id, **asdict(e), "edited_at": now() + place})
             for place, e in enumerate((*edits, *forget))
