@@ -176,6 +176,14 @@ def test_second_editor_of_one_profile_is_told(client: TestClient, events: int):
     assert second.json()["detail"] == "The profile was changed since you read it."
 
 
+@pytest.mark.parametrize(
+    ("amount", "code"), [("9" * 60, 422), ("-" + "9" * 7, 422), ("-999999.25", 200), ("0.30000000000000004", 200)]
+)
+def test_boost_that_overflows_a_score_is_refused(client: TestClient, amount: str, code: int):
+    answer = client.get("/v1/users/u0/recommendations", params={"boost": f"genres:high:{amount}"})
+    assert answer.status_code == code
+
+
 def test_explanation_sums_to_the_score(client: TestClient):
     client.post("/v1/events", json={"user_id": "a", "item_id": "i12", "kind": "like"})
     listed = client.get("/v1/users/a/recommendations", params={"k": 1}).json()["items"][0]

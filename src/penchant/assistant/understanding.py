@@ -23,6 +23,8 @@ from penchant.recommender.lists import Edit
 
 MAX_CHARACTERS = 2000
 """Of a message that are read."""
+MAX_NUMBER = 1e15
+"""A number from here on is no bound: no column holds it, and the options of a list take no more digits."""
 Intent = Literal["request", "yes", "no", "neither", "reset", "statement", "explain", "empty"]
 _BREAKS = re.compile(r"[,.;!?，。；！？、\n]|(?<!anything )(?<!everything )\bbut\b|\bthough\b|但是?|不过")
 _NEGATION = re.compile(
@@ -238,7 +240,7 @@ def _bounds(text: str, terms: CatalogTerms) -> tuple[str, tuple[dict[str, float]
 
     def put(into: dict[str, float], found: re.Match[str], number: float) -> None:
         nonlocal left
-        column = terms.number_named(_around(text, found), number)
+        column = terms.number_named(_around(text, found), number) if number < MAX_NUMBER else None
         if column is not None:
             into[column] = number
             left = left.replace(found.group(0), " ")
