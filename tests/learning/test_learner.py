@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -265,6 +266,34 @@ def test_disk_full_leaves_the_served_version(
     made = learner.step().made
     assert made is not None
     assert made.new_events == 1
+
+
+@pytest.mark.parametrize("is_adopted", [True, False])
+def test_version_whose_record_cannot_be_written_leaves_nothing(
+    learner: Learner, store: Store, monkeypatch: pytest.MonkeyPatch, is_adopted: bool
+):
+    def full(path: Path, text: str) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    if not is_adopted:
+        learner.step()
+    store.append([clicks("u2", 4)])
+    before = sorted(learner.versions.folder.glob("[0-9]*"))
+    with monkeypatch.context() as patch:
+        patch.setattr("penchant.recommender.versions.replace_text", full)
+        with pytest.raises(OSError, match="No space left"):
+            learner.step()
+    assert sorted(learner.versions.folder.glob("[0-9]*")) == before
+    assert learner.step().made is not None
+
+
+def test_version_without_a_record_goes_with_the_next_learner(learner: Learner, store: Store):
+    store.append([clicks("u2", 4)])
+    learner.step()
+    kept = learner.versions.places()
+    shutil.copytree(kept[-1], learner.versions.place(99))  # killed between its files and its record
+    with learner.versions.learning():
+        assert sorted(path for path in learner.versions.folder.glob("[0-9]*") if path.is_dir()) == kept
 
 
 def test_clock_that_was_set_back_takes_nothing_out(
