@@ -243,3 +243,13 @@ def test_an_item_that_does_not_exist_is_said_to_be_unknown(assistant: Assistant)
 
 def test_columns_of_limits_are_named_in_the_reader_s_language(assistant: Assistant) -> None:
     assert "仅限价格不超过8。" in ask(assistant, "不超过8元的").text
+
+
+@pytest.mark.parametrize("digits", [16, 40, 300, 400])
+@pytest.mark.parametrize(
+    "text", ["a comedy with a price under {}", "price between 5 and {}", "不超过{}元的", "after the year {}"]
+)
+def test_numbers_that_no_column_holds_are_no_bounds(assistant: Assistant, digits: int, text: str) -> None:
+    reply = assistant.reply(text.format("1" + "0" * (digits - 1)), nobody(assistant))
+    assert not reply.query.at_most
+    assert all(number < 1e15 for number in reply.query.at_least.values())

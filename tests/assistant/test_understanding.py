@@ -85,6 +85,9 @@ def test_requests_are_understood(assistant: Assistant, text: str, expected: dict
         ("From now on no drama", (Edit("genre", "Drama", "never"),)),
         ("我不喜欢面包", (Edit("topic", "kitchen · bread · cooking", "never"),)),
         ("我喜欢小船", (Edit("topic", "sea · boats · sailors", "more"),)),
+        ("I love boats, a harbour", (Edit("topic", "sea · boats · sailors", "more"),)),  # named, and found by meaning
+        ("I hate boats, no harbour", (Edit("topic", "sea · boats · sailors", "never"),)),
+        ("I no longer like kitchen, baker", (Edit("topic", "kitchen · bread · cooking", "never"),)),
     ],
 )
 def test_lasting_statements_become_edits(assistant: Assistant, text: str, edits: tuple[Edit, ...]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from penchant.core.schema import Histories
-from penchant.data.requests import rolling_requests
+from penchant.data.requests import num_requests, rolling_requests
 
 
 def events() -> Histories:
@@ -69,3 +69,11 @@ def test_signs_and_times_come_along() -> None:
     assert truth.weight.tolist() == [1, -1, 1]
     assert known.at.tolist() == [0, 1]
     assert truth.at.tolist() == [5, 5, 5]
+
+
+def test_requests_are_counted_as_they_are_made_and_a_dislike_alone_is_none() -> None:
+    for start, stop in [(1, 10), (5, 10), (6, 9), (7, 8), (10, 20)]:
+        assert num_requests(events(), start, stop) == len(rolling_requests(events(), start, stop)[0])
+    weight = events().weight.copy()
+    weight[[5, 7]] = -1  # the choices at 9 and 6
+    assert num_requests(events().weighted(weight), 1, 10) == 4

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 import pytest
 
+from penchant.core.schema import Histories
 from penchant.learning.judging import (
     JudgingConfig,
+    count_requests,
     error_share,
+    judge,
     judged,
     last_look,
     looks_done,
@@ -17,6 +21,7 @@ from penchant.learning.judging import (
     verdict_of,
 )
 from penchant.metrics.intervals import BootstrapMeans, Difference, IntervalConfig
+from penchant.recommender.recommender import Recommender
 
 CONFIG = JudgingConfig()
 
@@ -153,3 +158,24 @@ def test_needed_requests_are_unknown_without_a_margin_or_an_interval():
     assert needed_requests(found, BASE, 300, JudgingConfig(margin=0), 1) is None
     unknown = Difference(0.0, float("nan"), float("nan"), 1.0, "not distinguishable", 3)
     assert needed_requests(unknown, BASE, 300, CONFIG, 1) is None
+
+
+def repeated(base: Recommender, requests: int, repeats: int, since: int) -> Histories:
+    """Return users who each choose one new item after `since`, as many as there are requests, and then often an item that they had before."""
+    number = max(requests, 1)
+    new = [1] if requests else []
+    item = np.array([0, *new, *[0] * repeats] * number, np.int32)
+    at = np.array([1, *(since + 1 + place for place in range(len(new) + repeats))] * number)
+    offsets = (len(new) + repeats + 1) * np.arange(number + 1)
+    users = [f"r{n}" for n in range(number)]
+    return Histories(users, offsets, item, at, np.ones(len(item), np.float32), len(base.catalog))
+
+
+def test_repeats_of_items_that_users_had_reach_no_look(own_shop: Path):
+    base = Recommender.load(own_shop)
+    since = 10**15
+    for requests, repeats in [(0, 300), (20, 700)]:
+        events = repeated(base, requests, repeats, since)
+        assert count_requests(events, since, since + 10**6) == requests
+        found = judge(base, base, events, base.catalog.item_ids, since, since + 10**6, CONFIG)
+        assert (found.verdict, found.look, found.requests) == ("waiting", 0, requests)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ from fastapi.testclient import TestClient
 from penchant.core.errors import ArtifactError, NotFoundError
 from penchant.data.histories import Event
 from penchant.experiment.refit import refitted
+from penchant.learning.followed import FollowedEvents
 from penchant.learning.learner import Learner, open_learner
 from penchant.learning.settings import LearningConfig
 from penchant.models.member import make_member
@@ -213,6 +215,24 @@ def test_events_of_another_catalog_are_counted_and_left_out(learner: Learner, st
     assert (step.new_events, step.unknown_items) == (1, 1)
 
 
+def test_run_on_newer_data_of_the_same_catalog_replaces_the_events_of_every_user(
+    learner: Learner, store: Store, settings: ServiceConfig
+):
+    store.append([clicks("u1", 0), clicks("u2", 4)])
+    base, followed = Recommender.load(settings.bundle), FollowedEvents(store, learner._secret)
+    before = followed.newest(base)
+    assert followed.newest(Recommender.load(settings.bundle)).has_same_events(before)
+    kept = np.ones(base.histories.num_events, bool)
+    kept[base.histories.offsets[1]] = False  # the newer data are without the oldest event of u1
+    newer = followed.newest(replace(base, histories=base.histories.where(kept)))
+    row = newer.user_ids.index("u1")
+    assert newer.lengths()[row] == before.lengths()[row] - 1
+    assert newer.num_events == before.num_events - 1
+    halved = base.histories.weighted(base.histories.weight / 2)
+    weighed = followed.newest(replace(base, histories=replace(halved, item_index=halved.item_index.copy())))
+    assert weighed.weight[weighed.offsets[row]] == before.weight[before.offsets[row]] / 2
+
+
 def test_version_of_another_catalog_is_not_promoted(learner: Learner, store: Store, settings: ServiceConfig):
     store.append([clicks("u2", 4)])
     made = learner.step().made
@@ -246,6 +266,34 @@ def test_disk_full_leaves_the_served_version(
     made = learner.step().made
     assert made is not None
     assert made.new_events == 1
+
+
+@pytest.mark.parametrize("is_adopted", [True, False])
+def test_version_whose_record_cannot_be_written_leaves_nothing(
+    learner: Learner, store: Store, monkeypatch: pytest.MonkeyPatch, is_adopted: bool
+):
+    def full(path: Path, text: str) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    if not is_adopted:
+        learner.step()
+    store.append([clicks("u2", 4)])
+    before = sorted(learner.versions.folder.glob("[0-9]*"))
+    with monkeypatch.context() as patch:
+        patch.setattr("penchant.recommender.versions.replace_text", full)
+        with pytest.raises(OSError, match="No space left"):
+            learner.step()
+    assert sorted(learner.versions.folder.glob("[0-9]*")) == before
+    assert learner.step().made is not None
+
+
+def test_version_without_a_record_goes_with_the_next_learner(learner: Learner, store: Store):
+    store.append([clicks("u2", 4)])
+    learner.step()
+    kept = learner.versions.places()
+    shutil.copytree(kept[-1], learner.versions.place(99))  # killed between its files and its record
+    with learner.versions.learning():
+        assert sorted(path for path in learner.versions.folder.glob("[0-9]*") if path.is_dir()) == kept
 
 
 def test_clock_that_was_set_back_takes_nothing_out(

@@ -16,6 +16,7 @@ from penchant.fusion.fusion import make_fusion
 from penchant.recommender.index import CodedIndex, VectorIndex
 from penchant.recommender.new_items import NewItem
 from penchant.recommender.recommender import Recommender
+from penchant.recommender.search import _mean
 from penchant.service import erasure
 
 KINDS = ("int8", "pca", "product", "binary")
@@ -107,6 +108,34 @@ def test_a_saved_bundle_keeps_codes_and_is_explained_exactly(coded: Recommender)
     best = coded.recommend("u0", 1)[0]
     assert sum(coded.explain("u0", best.item_id).by_member.values()) == pytest.approx(best.score, abs=1e-5)
     assert len(coded.similar(best.item_id, 3, by="sound")) == 3
+
+
+def test_searches_by_a_vector_read_the_channel_once_and_a_few_rows_at_a_time(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[slice] = []
+
+    def rows(self: CompactEmbeddings, index: np.ndarray | slice) -> np.ndarray:
+        if isinstance(index, slice):
+            read.append(index)
+        return decoded(self, index)
+
+    plain = Recommender.load(shop)
+    bundle = with_codes(plain, "int8", 8, plain.histories)
+    found = bundle.content.channels["sound"]
+    assert isinstance(found, CompactEmbeddings)
+    vector, expected = found.values[3], found.values[found.usable].mean(0)
+    finder, available = bundle.finder, np.ones(len(bundle.catalog), bool)
+    first = finder._by_vector("sound", vector, 5, available)  # makes the index, too
+    assert first.items[0].item_id == bundle.lookup.items.ids[3]
+    np.testing.assert_allclose(finder._means["sound"], expected, rtol=1e-5, atol=1e-6)
+    decoded = CompactEmbeddings.rows
+    monkeypatch.setattr(CompactEmbeddings, "rows", rows)
+    monkeypatch.setattr("penchant.recommender.search.BLOCK", 7)
+    np.testing.assert_allclose(_mean(found), expected, rtol=1e-5, atol=1e-6)
+    assert read == [slice(n, n + 7) for n in (0, 7, 14, 21)]
+    assert finder.scored_by(bundle.score)._by_vector("sound", vector, 5, available) == first
+    assert len(read) == 4, "nothing is decoded for a mean again"
 
 
 def test_a_new_item_is_coded_and_liked_as_its_twin(coded: Recommender) -> None:

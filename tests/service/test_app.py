@@ -155,14 +155,33 @@ def test_own_edits_change_the_next_list(client: TestClient):
     assert not any(is_low(i) for i in ids(client, "u0", k=4))
 
 
-def test_second_editor_of_one_profile_is_told(client: TestClient):
-    client.post("/v1/events", json={"user_id": "a", "item_id": "i1"})
+@pytest.mark.parametrize(
+    ("actions", "kept"), [(["less", "more"], ["more"]), (["less", "reset"], []), (["reset", "less"], ["less"])]
+)
+def test_last_edit_of_a_value_counts(client: TestClient, actions: list[str], kept: list[str]):
+    edits = [{"name": "genres", "value": "high", "action": action} for action in actions]
+    answer = client.patch("/v1/users/u0/profile", json={"edits": edits})
+    assert answer.status_code == 200
+    assert [e["action"] for e in answer.json()["edits"]] == kept
+
+
+@pytest.mark.parametrize("events", [1, 0])
+def test_second_editor_of_one_profile_is_told(client: TestClient, events: int):
+    client.post("/v1/events", json=[{"user_id": "a", "item_id": "i1"}] * events or {"user_id": "b", "item_id": "i1"})
     tag = client.get("/v1/users/a/profile").headers["ETag"]
     edit = {"edits": [{"name": "item", "value": "i2", "action": "never"}]}
     assert client.patch("/v1/users/a/profile", json=edit, headers={"If-Match": tag}).status_code == 200
     second = client.patch("/v1/users/a/profile", json=edit, headers={"If-Match": tag})
     assert second.status_code == 412
     assert second.json()["detail"] == "The profile was changed since you read it."
+
+
+@pytest.mark.parametrize(
+    ("amount", "code"), [("9" * 60, 422), ("-" + "9" * 7, 422), ("-999999.25", 200), ("0.30000000000000004", 200)]
+)
+def test_boost_that_overflows_a_score_is_refused(client: TestClient, amount: str, code: int):
+    answer = client.get("/v1/users/u0/recommendations", params={"boost": f"genres:high:{amount}"})
+    assert answer.status_code == code
 
 
 def test_explanation_sums_to_the_score(client: TestClient):

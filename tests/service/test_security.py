@@ -6,6 +6,7 @@ import http.server
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
@@ -136,16 +137,20 @@ def test_open_addresses_are_public():
     assert is_public("2606:2800:220:1::1")
 
 
+PHOTO = "/фото%20of a shoe.jpg?größe=1"
+
+
 class Site(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         port = self.server.server_address[1]
         moves = {"/loop": "/loop", "/away": "http://evil.example/x", "/inside": f"http://localhost:{port}/file"}
+        moves["/moved"] = PHOTO.encode().decode("latin-1")  # raw UTF-8, as many servers write it
         if self.path in moves:
             self.send_response(302)
             self.send_header("Location", moves[self.path])
             self.end_headers()
             return
-        self.send_response(200 if self.path in ("/file", "/big") else 404)
+        self.send_response(200 if self.path in ("/file", "/big", quote(PHOTO, safe="/?=%")) else 404)
         self.end_headers()
         if self.path != "/missing":
             self.wfile.write(b"x" * (5000 if self.path == "/big" else 10))
@@ -176,6 +181,21 @@ def test_fetch_reads_an_allowed_host_and_nothing_else(site: str):
     }.items():
         with pytest.raises(MediaError, match=message):
             fetcher.fetch(f"http://{site}{path}")
+
+
+def test_addresses_beyond_ascii_are_fetched(site: str):
+    fetcher = Fetcher([site], schemes=("http",), is_reachable=lambda _: True)
+    assert fetcher.fetch(f"http://{site}{PHOTO}") == b"x" * 10
+    assert fetcher.fetch(f"http://{site}/moved") == b"x" * 10
+    for url, message in {
+        f"http://ф{site}/file": "host that is not allowed",
+        f"http://{site}/\ud800": "is not an address",
+    }.items():
+        with pytest.raises(MediaError, match=message):
+            fetcher.fetch(url)
+    long = f"{'ä' * 80}.example"
+    with pytest.raises(MediaError, match="unknown host"):
+        Fetcher([long], schemes=("http",)).fetch(f"http://{long}/file")
 
 
 def test_fetch_never_reaches_a_private_network(site: str):

@@ -110,6 +110,36 @@ def test_edits_replace_earlier_ones_and_conflicts_are_told(store: Store):
         store.edit("a", [], expected=version)
 
 
+def test_of_several_edits_of_one_value_the_last_is_stored(store: Store):
+    store.edit("a", [Edit("item", "i", "never"), Edit("item", "j", "more"), Edit("item", "i", "less", 2.0)])
+    assert sorted(store.edits("a"), key=lambda e: e.value) == [
+        Edit("item", "i", "less", 2.0),
+        Edit("item", "j", "more"),
+    ]
+
+
+def test_first_edit_may_expect_that_nothing_is_stored(store: Store):
+    edits = [Edit("item", "i", "never")]
+    version = store.edit("a", edits, expected=0)
+    assert store.versions(["a"])[0] == [version]
+    with pytest.raises(ConflictError, match="was changed since you read it"):
+        store.edit("a", [], expected=0)
+    assert store.edits("a") == edits
+
+
+def test_of_two_first_edits_at_once_one_is_told_of_the_other(store: Store):
+    def edit(number: int) -> bool:
+        try:
+            store.edit("a", [Edit("item", f"i{number}", "never")], expected=0)
+        except ConflictError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(edit, range(8))) == 1
+    assert len(store.edits("a")) == 1
+
+
 def test_erasure_leaves_nothing_but_a_hash(store: Store):
     store.append([[event("a", "i"), event("b", "i")]])
     store.edit("a", [Edit("item", "i", "more")])

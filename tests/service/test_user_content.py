@@ -171,6 +171,16 @@ def test_session_reads_content_and_keeps_nothing(client: TestClient, service: Se
     assert (wrong.status_code, wrong.json()["where"]) == (422, "columns.shoe")
 
 
+def test_session_with_too_many_files_is_refused_before_any_is_read(client: TestClient, service: ServiceConfig):
+    files = [{"item_id": "sea1", "image": {"url": "https://nowhere.example/x.png"}} for _ in range(19)]
+    body = {"history": [*files, {"item_id": "sea2", "image": {"file": "none"}, "audio": {"file": "none"}}]}
+    found = client.post("/v1/sessions/recommendations", json=body)
+    assert (found.status_code, found.json()["where"], found.json()["fix"]) == (422, "history", "send at most 20")
+    assert found.json()["detail"] == "21 files in one request."
+    at_most = client.post("/v1/sessions/recommendations", json={"history": files, "about": {"image": {"file": "x"}}})
+    assert at_most.json()["where"] != "history", "20 are read, of which the first is on a host that is not allowed"
+
+
 ACTS = st.lists(
     st.tuples(
         st.sampled_from([f"{taste}{n}" for taste in TASTES for n in range(4)]),

@@ -25,8 +25,8 @@ from penchant.service import erasure
 from penchant.service.app import create_app
 from penchant.service.config import ServiceConfig
 from penchant.service.security import Secret
-from penchant.service.store import Store
-from penchant.service.stream_log import LEARNER, StreamLog
+from penchant.service.store import Store, now
+from penchant.service.stream_log import LEARNER, DeadLetter, SortedBatch, StreamLog
 from penchant.streams.consumer import StreamConsumer, WatchedBundle, follow
 from penchant.streams.process import opened_reader
 from penchant.streams.reading import RecordReader, replayed
@@ -497,3 +497,24 @@ def test_log_of_a_store_without_streams_is_empty(tmp_path: Path):
     store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
     assert StreamLog(store, str).summary() == []
     store.close()
+
+
+def test_stream_is_as_late_as_the_newest_record_of_any_partition(tmp_path: Path):
+    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    log = StreamLog(store, str)
+    log.move("shop", {"busy": "0", "quiet": "0"})
+    for partition, seconds in (("busy", 60), ("quiet", 86_400)):
+        log.apply("shop", partition, "0", SortedBatch([], [], "1", now() - seconds * 1_000_000))
+    (found,) = log.summary()
+    assert found["behind_seconds"] == pytest.approx(60, abs=10)
+    store.close()
+
+
+def test_export_holds_every_dead_letter_of_a_user(client: TestClient):
+    log = StreamLog(client.app.state.service.store, str)  # type: ignore[attr-defined]
+    letters = [DeadLetter("shop", "0", str(n), 1, "u1", {"message": "no event"}, f"record {n}") for n in range(1001)]
+    log.move("shop", {"0": "0"})
+    log.apply("shop", "0", "0", SortedBatch([], letters, "1001", now()))
+    exported = client.get("/v1/export/u1").json()["dead_letters"]
+    assert [letter["record"] for letter in exported] == [f"record {n}" for n in range(1001)]
+    assert len(log.letters(user_id="u1")) == 1000

@@ -23,6 +23,8 @@ from penchant.recommender.lists import Edit
 
 MAX_CHARACTERS = 2000
 """Of a message that are read."""
+MAX_NUMBER = 1e15
+"""A number from here on is no bound: no column holds it, and the options of a list take no more digits."""
 Intent = Literal["request", "yes", "no", "neither", "reset", "statement", "explain", "empty"]
 _BREAKS = re.compile(r"[,.;!?，。；！？、\n]|(?<!anything )(?<!everything )\bbut\b|\bthough\b|但是?|不过")
 _NEGATION = re.compile(
@@ -177,8 +179,8 @@ def understand(text: str, terms: CatalogTerms, *, shown: Sequence[str] = (), las
     named = {*wanted, *more}
     query = Query(
         intent,
-        wanted=(*wanted, *more),
-        unwanted=(*unwanted, *(facet for facet in refused if facet not in named)),
+        wanted=tuple(dict.fromkeys((*wanted, *more))),  # a topic may be named, and be found by meaning too
+        unwanted=tuple(dict.fromkeys((*unwanted, *(facet for facet in refused if facet not in named)))),
         at_least=bounds[0],
         at_most=bounds[1],
         like=like,
@@ -221,7 +223,8 @@ def _intent(text: str) -> Intent:
 def _as_statement(query: Query) -> Query:
     """Return a lasting statement: its wishes become edits that wait for a confirmation."""
     refused = [Edit(f.name, f.value, "never") for f in query.unwanted]
-    edits = [*refused, *(Edit(f.name, f.value, "more") for f in query.wanted)]
+    # one edit a value: what was refused by name is not wished for by the other words of the statement
+    edits = [*refused, *(Edit(f.name, f.value, "more") for f in query.wanted if f not in query.unwanted)]
     return (
         replace(query, wanted=(), unwanted=(), words="", edits=tuple(edits))
         if edits
@@ -237,7 +240,7 @@ def _bounds(text: str, terms: CatalogTerms) -> tuple[str, tuple[dict[str, float]
 
     def put(into: dict[str, float], found: re.Match[str], number: float) -> None:
         nonlocal left
-        column = terms.number_named(_around(text, found), number)
+        column = terms.number_named(_around(text, found), number) if number < MAX_NUMBER else None
         if column is not None:
             into[column] = number
             left = left.replace(found.group(0), " ")

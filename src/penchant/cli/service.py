@@ -46,7 +46,9 @@ def serve(
     bundle: BundlePath,
     host: Annotated[str, typer.Option(help="Where to listen; beyond this machine it requires API keys.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
-    workers: Annotated[int, typer.Option(min=1, help="Processes; each holds the bundle in memory.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes; they share one copy of the bundle's arrays in memory.")
+    ] = 1,
     database: Database = None,
     folder: StateFolder = None,
     is_open: Annotated[

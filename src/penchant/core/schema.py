@@ -565,6 +565,15 @@ class Histories:
         """Return the row of the user of each event."""
         return np.repeat(np.arange(len(self)), self.lengths())
 
+    def has_same_events(self, other: Histories) -> bool:
+        """Return whether the users and their events are equal, over catalogs whose rows mean the same items; user content is not compared."""
+        if self.item_index is other.item_index:
+            return True
+        return self.user_ids == other.user_ids and all(
+            np.array_equal(getattr(self, name), getattr(other, name))
+            for name in ("offsets", "item_index", "at", "weight")
+        )
+
     def matrix(self) -> sparse.csr_array:
         """Return the (users, items) float32 sums of weights; columns sorted, duplicates summed."""
         parts = (self.weight, self.item_index, self.offsets)

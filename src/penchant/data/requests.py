@@ -28,16 +28,9 @@ def rolling_requests(
         limit: Requests at most, evenly spaced in their order; None returns all.
         max_events: Events of a history at most, the most recent ones; None keeps all.
     """
-    user = events.user_index()
-    begins = np.ones(events.num_events, bool)
-    begins[1:] = (user[1:] != user[:-1]) | (events.at[1:] != events.at[:-1])
-    instant = np.cumsum(begins) - 1
-    first = np.flatnonzero(begins)
+    user, instant, first, fresh = _instants(events)
     end = np.append(first[1:], events.num_events)
-    fresh = _first_choice(events, user, instant)
-    asked = np.bincount(instant, fresh, minlength=len(first)) > 0
-    asked &= (events.at[first] >= start) & (events.at[first] < stop)
-    rows = np.flatnonzero(asked)
+    rows = np.flatnonzero(_asked(events, instant, first, fresh, start, stop))
     rows = rows[np.lexsort((user[first[rows]], events.at[first[rows]]))]
     if limit is not None and len(rows) > limit:
         rows = rows[np.linspace(0, len(rows) - 1, limit).astype(np.int64)]
@@ -49,6 +42,51 @@ def rolling_requests(
     chosen = _pieces(events, who, first[rows], end[rows])
     truth = chosen.where(fresh[_positions(first[rows], end[rows])])
     return known.under_circumstances_of(truth), truth
+
+
+def num_requests(events: Histories, start: int, stop: int) -> int:
+    """Return how many requests of `rolling_requests` have a true item; a dislike is none.
+
+    Cost: that of the histories of the users with an event from `start` on and before `stop`.
+
+    Args:
+        events: All events of all users.
+        start: First moment, microseconds since 1970, UTC; above 0.
+        stop: The moment after the last.
+    """
+    within = (events.at >= start) & (events.at < stop)
+    some = events.take(np.unique(events.user_index()[within]))
+    _, instant, first, fresh = _instants(some)
+    return int(_asked(some, instant, first, fresh & (some.weight > 0), start, stop).sum())
+
+
+def _instants(
+    events: Histories,
+) -> tuple[
+    Int64[np.ndarray, " events"],
+    Int64[np.ndarray, " events"],
+    Int64[np.ndarray, " instants"],
+    Bool[np.ndarray, " events"],
+]:
+    """Return the user and the instant of each event, the first event of each instant, and whether each event is of an item new to its user."""
+    user = events.user_index()
+    begins = np.ones(events.num_events, bool)
+    begins[1:] = (user[1:] != user[:-1]) | (events.at[1:] != events.at[:-1])
+    instant = np.cumsum(begins) - 1
+    return user, instant, np.flatnonzero(begins), _first_choice(events, user, instant)
+
+
+def _asked(
+    events: Histories,
+    instant: Int64[np.ndarray, " events"],
+    first: Int64[np.ndarray, " instants"],
+    chosen: Bool[np.ndarray, " events"],
+    start: int,
+    stop: int,
+) -> Bool[np.ndarray, " instants"]:
+    """Return whether each instant lies between start and stop and holds a chosen event."""
+    asked = np.bincount(instant, chosen, minlength=len(first)) > 0
+    return asked & (events.at[first] >= start) & (events.at[first] < stop)
 
 
 def _first_choice(

@@ -42,6 +42,7 @@ class FollowedEvents:
         self._store, self._secret = store, secret
         self._skew = round(max_skew_seconds * 1e6)
         self._items: list[str] | None = None
+        self._base: Histories | None = None  # the events of the run that the parts were made from
         self._latest = 0
         self.unreadable: set[str] = set()
         self.unknown_items = 0
@@ -65,9 +66,10 @@ class FollowedEvents:
             known_until: Time of an event that was learned from: where the clock was set back, events until then still count.
         """
         self._latest = max(now(), known_until) + self._skew
-        if self._items != bundle.catalog.item_ids:
+        if self._items != bundle.catalog.item_ids or not self._is_of_same_run(bundle.histories):
             self._forget()
             self._items = list(bundle.catalog.item_ids)
+        self._base = bundle.histories
         self._note_erasures(bundle)
         versions = self._store.versions_of()
         changed = {user for user, version in versions.items() if self._versions.get(user) != version}
@@ -78,6 +80,11 @@ class FollowedEvents:
         self._versions = versions
         self.unknown_items = sum(self._unknown.values())
         return self._joined(bundle.histories)
+
+    def _is_of_same_run(self, own: Histories) -> bool:
+        """Return whether the parts hold these events: a run on newer data of the same catalog may take the bundle's place meanwhile."""
+        base = self._base
+        return base is not None and base.has_same_events(own) and base.encoders() == own.encoders()
 
     def _note_erasures(self, bundle: Recommender) -> None:
         subjects = {e.subject for e in self._store.erasures()}

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from penchant.core.config import Settings
 from penchant.core.schema import Histories
-from penchant.data.requests import rolling_requests
+from penchant.data.requests import num_requests, rolling_requests
 from penchant.learning.changes import on_rows_of
 from penchant.metrics.intervals import POWER, BootstrapMeans, Difference, Interval, IntervalConfig
 from penchant.metrics.ranking import hit_matrix, ndcg, relevant
@@ -294,8 +294,8 @@ def verdict_of(
 
 
 def count_requests(events: Histories, since: int, until: int) -> int:
-    """Return how many requests there are in a stretch of time, about: positive events."""
-    return int(((events.at >= max(since, 1)) & (events.at < until) & (events.weight > 0)).sum())
+    """Return how many requests there are in a stretch of time: those that a comparison is of, without repeats of items that users had."""
+    return num_requests(events, max(since, 1), until)
 
 
 def looks_done(count: int, config: JudgingConfig) -> int:

@@ -41,7 +41,7 @@ _DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\
 Printable = AfterValidator(_printable)
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID), Printable, AfterValidator(_one_direction)]
 Pair = Annotated[str, Field(max_length=2 * MAX_ID + 1, pattern=r"^[^:]+:.+$", examples=["genres:Comedy"])]
-Signed = Annotated[str, Field(max_length=2 * MAX_ID + 12, pattern=r"^[^:]+:.+:-?\d+(\.\d+)?$")]
+Signed = Annotated[str, Field(max_length=2 * MAX_ID + 12, pattern=r"^[^:]+:.+:-?\d{1,6}(\.\d+)?$")]
 Bound = Annotated[str, Field(max_length=MAX_ID + 24, pattern=r"^[^:]+:-?\d+(\.\d+)?$", examples=["price:10"])]
 
 
@@ -125,6 +125,11 @@ class Edit:
     value: str
     action: str
     strength: float = 1.0
+
+
+def last_edits(edits: Sequence[Edit]) -> list[Edit]:
+    """Return the last edit of each value."""
+    return list({(e.name, e.value): e for e in edits}.values())
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from penchant.encoders.catalog import ChannelConfig
 from penchant.encoders.content import find_content, join_text
 from penchant.encoders.encoder import encode_one
 from penchant.models.channels import FUSED, centred_unit
-from penchant.recommender.index import EXACT_UP_TO, CodedIndex, VectorIndex
+from penchant.recommender.index import BLOCK, EXACT_UP_TO, CodedIndex, VectorIndex
 from penchant.recommender.lists import DOCUMENTED
 from penchant.recommender.lookup import CatalogLookup
 from penchant.recommender.new_items import ChannelEncoders, table_row
@@ -95,7 +95,8 @@ class ItemSearch:
         self._score = score
         self._lock = threading.Lock()
         self._indexes: dict[str, VectorIndex | CodedIndex] = {}
-        self._words: list[tuple[Any, Any]] = []  # shared with `scored_by`
+        self._words: list[tuple[Any, Any]] = []  # shared with `scored_by`, as the indexes and the means are
+        self._means: dict[str, Float32[np.ndarray, " dim"]] = {}
         if len(lookup.items) > EXACT_UP_TO and self.names()[0] != BEHAVIOUR:
             self._index(self.names()[0])  # the default one is built before the first request
 
@@ -197,8 +198,9 @@ class ItemSearch:
     def _by_vector(
         self, name: str, vector: Float32[np.ndarray, " dim"], k: int, available: Bool[np.ndarray, " items"]
     ) -> SearchResults:
-        e = self._content.channels[name]
-        centred = vector - e.values[e.usable].mean(0)
+        if name not in self._means:  # two threads at once compute the same
+            self._means[name] = _mean(self._content.channels[name])
+        centred = vector - self._means[name]
         unit = (centred / max(float(np.linalg.norm(centred)), 1e-12)).astype(np.float32)
         return self._found(name, *self._index(name).search(unit, k, available))
 
@@ -246,6 +248,15 @@ class ItemSearch:
         return SearchResults(
             by, tuple(FoundItem(ids[r], titles[r], float(s)) for r, s in zip(rows, similar, strict=True))
         )
+
+
+def _mean(embeddings: Embeddings) -> Float32[np.ndarray, " dim"]:
+    """Return the mean of the usable vectors of a channel, NaN without one; some of the rows are decoded at a time."""
+    total = np.zeros(embeddings.dim)
+    for start in range(0, len(embeddings.usable), BLOCK):
+        part = slice(start, start + BLOCK)
+        total += embeddings.rows(part)[embeddings.usable[part]].sum(0, dtype=np.float64)
+    return (total / embeddings.usable.sum()).astype(np.float32)
 
 
 def _indexed(embeddings: Embeddings) -> VectorIndex | CodedIndex:

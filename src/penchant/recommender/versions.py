@@ -116,6 +116,12 @@ class VersionStore:
             for path in self.folder.glob(".*"):
                 if path.is_dir():  # of a version whose number was never given
                     shutil.rmtree(path, ignore_errors=True)
+            with locked(
+                lock_of(self.bundle), waits=True
+            ):  # `adopt` writes a folder and its record under this lock alone
+                for path in self.folder.glob("[0-9]*"):
+                    if path.is_dir() and not path.with_name(f"{path.name}.json").exists():
+                        shutil.rmtree(path, ignore_errors=True)  # of a version whose record was never written
             yield
 
     def records(self) -> list[VersionRecord]:
@@ -200,18 +206,18 @@ class VersionStore:
             bundle = read_artifact(self.bundle, lambda: Recommender.load(self.bundle))
             number = self._next_number()
             parent = bundle.facts.get("version", {}).get("number")
+            record = VersionRecord(
+                number=number,
+                mark=bundle.mark,
+                parent=parent,
+                reason="run" if parent is None else "erasure",
+                made_at=made_at,
+                data=data_range(bundle),
+                outcome="promoted",
+                decided_at=made_at,
+            )
             link_artifact(self.bundle, self.place(number), kind=KIND)
-        record = VersionRecord(
-            number=number,
-            mark=bundle.mark,
-            parent=parent,
-            reason="run" if parent is None else "erasure",
-            made_at=made_at,
-            data=data_range(bundle),
-            outcome="promoted",
-            decided_at=made_at,
-        )
-        return self._put(record)
+            return self._put_first(record)
 
     def publish(self, recommender: Recommender, record: Callable[[int], VersionRecord]) -> VersionRecord:
         """Write a version; it counts from the moment its record is there, which is written last.
@@ -228,7 +234,7 @@ class VersionStore:
         about = {"number": number, "parent": found.parent, "made_at": found.made_at, "data": found.data.model_dump()}
         facts = {**recommender.facts, "version": about}
         saved = replace(recommender, facts=facts).save(self.place(number), report=self._report())
-        return self._put(found.model_copy(update={"mark": saved.mark}))
+        return self._put_first(found.model_copy(update={"mark": saved.mark}))
 
     def promote(self, number: int, *, at: int, refuse: Callable[[Recommender], None] = lambda _: None) -> VersionRecord:
         """Put a version in the place of BUNDLE, in one step; a service that serves it takes it over within a second.
@@ -308,6 +314,14 @@ class VersionStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         numbers = [int(path.name[:6]) for path in self.folder.glob("[0-9]*") if path.name[:6].isdigit()]
         return max(numbers, default=0) + 1
+
+    def _put_first(self, record: VersionRecord) -> VersionRecord:
+        """Write the record of a new version; its files do not stay without one, since nothing would prune them or erase from them."""
+        try:
+            return self._put(record)
+        except BaseException:
+            self.remove(record.number)
+            raise
 
     def _put(self, record: VersionRecord) -> VersionRecord:
         replace_text(self.folder / f"{record.number:06d}.json", record.model_dump_json(indent=1))

@@ -46,7 +46,7 @@ class ServiceConfig(Settings):
     max_batch: int = Field(1000, ge=1)
     """Events of one request."""
     max_batch_media: int = Field(20, ge=1)
-    """Pictures and sounds of the events of one request."""
+    """Pictures and sounds of one request: of its events, or of a session's history and user."""
     max_skew_seconds: float = Field(300, ge=0)
     """An event further in the future is refused."""
     max_seconds: float = Field(30, gt=0)

@@ -11,12 +11,14 @@ import socket
 import ssl
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from penchant.core.errors import MediaError
 
 MAX_REDIRECTS = 3
 BLOCK = 1 << 16
+SAFE = "%/:=&?~#+!$,;'@()*[]"
+"""Characters that an address may hold as they are; others are percent-encoded in what is sent, as browsers do."""
 
 
 def is_public(address: str) -> bool:
@@ -74,7 +76,8 @@ class Fetcher:
             address = self._resolve(place)
             status, location, body = self._get(place, address)
             if status in (301, 302, 303, 307, 308) and location:
-                url = urljoin(url, location)
+                # http.client reads a header as Latin-1, and most servers write UTF-8
+                url = urljoin(url, quote(location.encode("latin-1", "replace"), safe=SAFE))
                 continue
             if status != 200:
                 raise _refused(url, f"answered {status}", "check that the address leads to a file")
@@ -96,7 +99,7 @@ class Fetcher:
             headers = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "penchant"}
             connection.request("POST", target, body, headers)
             status = connection.getresponse().status
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, UnicodeError, http.client.HTTPException) as error:
             raise _refused(url, f"cannot be reached ({type(error).__name__})", "try again later") from error
         finally:
             connection.close()
@@ -104,9 +107,11 @@ class Fetcher:
             raise _refused(url, f"answered {status}", "check what the address expects")
 
     def _allowed(self, url: str) -> SplitResult:
+        """Return the parts of an address, its path and query percent-encoded."""
         try:
             place = urlsplit(url)
             port = place.port
+            place = place._replace(path=quote(place.path, safe=SAFE), query=quote(place.query, safe=SAFE))
         except ValueError:
             raise _refused(url, "is not an address", "give https://HOST/FILE") from None
         if (
@@ -129,7 +134,7 @@ class Fetcher:
         port = place.port or (443 if place.scheme == "https" else 80)
         try:
             found = socket.getaddrinfo(place.hostname, port, type=socket.SOCK_STREAM)
-        except OSError:
+        except (OSError, UnicodeError):
             raise _refused(place.geturl(), "has an unknown host", "check the address") from None
         addresses = [str(entry[4][0]) for entry in found]
         if not addresses or not all(self.is_reachable(address) for address in addresses):
@@ -146,7 +151,7 @@ class Fetcher:
             if response.status != 200:
                 return response.status, response.getheader("Location"), b""
             return 200, None, self._read(response, place.geturl())
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, UnicodeError, http.client.HTTPException) as error:
             raise _refused(place.geturl(), f"cannot be read ({type(error).__name__})", "try again later") from error
         finally:
             connection.close()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from penchant.explanation.attribution import Method
 from penchant.explanation.counterfactual import Counterfactual
-from penchant.recommender.lists import Edit
+from penchant.recommender.lists import Edit, last_edits
 from penchant.recommender.lookup import ITEM
 from penchant.service.schemas import EditIn
 from penchant.service.snapshot import ServingSnapshot, Snapshots
@@ -50,7 +50,7 @@ class Interests:
         return shown_profile(snapshot, state), state.version.user or 0
 
     def edit(self, user_id: str, edits: Sequence[EditIn], expected: int | None) -> tuple[dict[str, Any], int]:
-        """Store a user's edits of their interests; their next list follows them.
+        """Store a user's edits of their interests, of several of one value the last; their next list follows them.
 
         Raises:
             NotFoundError: An edit names an item or attribute that does not exist.
@@ -62,7 +62,7 @@ class Interests:
                 lookup.row(e.value)
             else:
                 lookup.rows_with(e.name, e.value)
-        changes = [Edit(e.name, e.value, e.action, e.strength) for e in edits]
+        changes = last_edits([Edit(e.name, e.value, e.action, e.strength) for e in edits])
         kept = [e for e in changes if e.action != "reset"]
         dropped = [e for e in changes if e.action == "reset"]
         self._store.edit(user_id, kept, dropped, expected=expected)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from penchant.core.errors import DataError
 from penchant.core.schema import Histories, OwnContent
 from penchant.data.context import circumstances_at
 from penchant.data.media import MediaLimits
@@ -38,6 +39,7 @@ class ListAnswers:
         uploads: Reads the files of a session.
         scratch: Holds them while it is answered.
         limits: Of these files.
+        max_media: Files of one session at most.
         trial: Whose variants are served; None serves everybody the best list.
     """
 
@@ -47,10 +49,11 @@ class ListAnswers:
         uploads: UploadStore,
         scratch: ScratchFolder,
         limits: MediaLimits,
+        max_media: int,
         trial: RunningTrial | None,
     ) -> None:
         self._states, self._uploads, self._scratch, self._limits = states, uploads, scratch, limits
-        self._trial = trial
+        self._max_media, self._trial = max_media, trial
 
     def recommend(self, user_id: str | None, options: RankingOptions, list_id: str = "") -> RecommendationList:
         """Return one list, as `recommend_many` does."""
@@ -105,9 +108,15 @@ class ListAnswers:
         """Return the vectors of each event of a session, and a history of what its user is; nothing of it is kept.
 
         Raises:
-            DataError: A column does not exist, or holds another type.
+            DataError: There are too many files; a column does not exist, or holds another type.
             MediaError: A file cannot be read.
         """
+        if session.num_media > self._max_media:  # before any of them is fetched
+            raise DataError(
+                f"{session.num_media:,} files in one request.",
+                where="history",
+                fix=f"send at most {self._max_media:,}",
+            )
         reader = recommender.own_content.limited(self._limits)
         about = session.about or UserIn()
         reader.checked(about.columns)

@@ -101,13 +101,8 @@ class MomentLog:
         if before.item_index is now.item_index:
             return True
         size = len(self._seen.catalog) - len(self._seen.added)
-        return (
-            before.user_ids == now.user_ids
-            and all(
-                np.array_equal(getattr(before, name), getattr(now, name)) for name in ("offsets", "item_index", "at")
-            )
-            and self._seen.catalog.item_ids[:size] == recommender.catalog.item_ids[:size]
-        )
+        same_items = self._seen.catalog.item_ids[:size] == recommender.catalog.item_ids[:size]
+        return same_items and before.has_same_events(now)
 
     def _newest_erasures(self) -> dict[str, str]:
         """Return every erasure; they are read where the world changed."""

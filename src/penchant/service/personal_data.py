@@ -117,7 +117,7 @@ class PersonalData:
             "conversations": [exported_conversation(one) for one in self._store.conversations(user_id)],
             "served_lists": [exported_list(one) for one in self._served_lists.of_user(user_id)],
             "trials": self._served_lists.exposures_of(user_id),
-            "dead_letters": [exported_letter(one) for one in self._streams.letters(user_id=user_id)],
+            "dead_letters": [exported_letter(one) for one in self._streams.letters(user_id=user_id, limit=None)],
             "requests": [{"key": r.key, "at": iso_time(r.received_at)} for r in self._store.requests(user_id)],
             "learned_from": [
                 {"item_id": ids[row], "at": iso_time(int(at)), "weight": float(weight)}

@@ -252,10 +252,15 @@ class SessionIn(ListIn):
     @property
     def has_media(self) -> bool:
         """Whether a file must be encoded."""
+        return self.num_media > 0
+
+    @property
+    def num_media(self) -> int:
+        """How many files must be encoded."""
         given: list[SessionEventIn | UserIn] = [one for one in self.history if isinstance(one, SessionEventIn)]
         if self.about is not None:
             given.append(self.about)
-        return has_media(*given)
+        return sum((one.image is not None) + (one.audio is not None) for one in given)
 
 
 class EditIn(ApiInput):

@@ -95,7 +95,9 @@ class Service:
         self.trial = None if trial is None else RunningTrial(trial, self.store, self.secret, recommender)
         self.states = UserStates(self.store, self.snapshots, self.user_cache)
         self.events = EventIntake(config, self.store, self.snapshots, self.uploads, self.files)
-        self.lists = ListAnswers(self.states, self.uploads, self.scratch, config.media, self.trial)
+        self.lists = ListAnswers(
+            self.states, self.uploads, self.scratch, config.media, config.max_batch_media, self.trial
+        )
         self.interests = Interests(self.store, self.snapshots, self.states)
         self.written_profiles = WrittenProfiles(
             self.snapshots, self.states, self.engine_for_personal_data, self.screen, config.language.rewrite_after

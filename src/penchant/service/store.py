@@ -37,7 +37,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from penchant.core.errors import ConfigError, DataError
 from penchant.core.schema import OwnContent
 from penchant.data.histories import Event
-from penchant.recommender.lists import Edit
+from penchant.recommender.lists import Edit, last_edits
 from penchant.service import store_tables as t
 from penchant.service.store_connection import BUSY_SECONDS, connect, shown_address
 from penchant.service.store_records import (
@@ -371,27 +371,26 @@ class Store:
 
         Args:
             user_id: The user.
-            edits: Replace earlier ones of the same name and value.
+            edits: Replace earlier ones of the same name and value, those in front of them included.
             forget: To delete; only their name and value count.
-            expected: The version the editor saw; None edits whatever is there.
+            expected: The version the editor saw, 0 where nothing was stored; None edits whatever is there.
 
         Raises:
             ConflictError: The user's data changed since.
             DataError: A value does not fit its column.
         """
+        edits = last_edits(edits)
         rows = [
             checked(t.edit, {"user_id": user_id, **asdict(e), "edited_at": now() + place})
             for place, e in enumerate((*edits, *forget))
         ][: len(edits)]  # those to delete are checked too
         with self._writing.begin() as connection:
-            if expected is not None:
-                held = select(t.user_version.c.version).where(t.user_version.c.user_id == user_id).with_for_update()
-                if connection.scalar(held) != expected:
-                    raise ConflictError(
-                        "The profile was changed since you read it.",
-                        where="If-Match",
-                        fix="read the profile again and send your edit with its new ETag",
-                    )
+            if expected is not None and not self._is_at(connection, user_id, expected):
+                raise ConflictError(
+                    "The profile was changed since you read it.",
+                    where="If-Match",
+                    fix="read the profile again and send your edit with its new ETag",
+                )
             (version,) = self._touch(connection, [user_id])
             for e in (*edits, *forget):
                 same = (t.edit.c.user_id == user_id) & (t.edit.c.name == e.name) & (t.edit.c.value == e.value)
@@ -399,6 +398,17 @@ class Store:
             if rows:
                 connection.execute(t.edit.insert(), rows)
         return version
+
+    def _is_at(self, connection: Connection, user_id: str, expected: int) -> bool:
+        """Return whether a user's data have a version, 0 for none; their row is locked until the commit."""
+        if (
+            expected == 0
+        ):  # there is no row to lock: of two that insert it, the second waits for the first and finds it there
+            add = self._dialect.insert(t.user_version).values(user_id=user_id, version=secrets.randbits(62))
+            add = add.on_conflict_do_nothing(index_elements=["user_id"])
+            return connection.execute(add, execution_options={"preserve_rowcount": True}).rowcount == 1
+        held = select(t.user_version.c.version).where(t.user_version.c.user_id == user_id).with_for_update()
+        return connection.scalar(held) == expected
 
     # content of users
 

@@ -282,7 +282,7 @@ class StreamLog:
             own = [state for state in states if state.source == name]
             said = [beat.body for beat in beats if beat.name.startswith(_name(name, ""))]
             lately = min(said, key=lambda body: _STATES.index(body["state"]), default=None)
-            late = max((now() - state.last_at for state in own if state.last_at is not None), default=0)
+            late = min((now() - state.last_at for state in own if state.last_at is not None), default=0)
             is_late = lately is not None and (lately["state"] != "reading" or any(body["is_behind"] for body in said))
             found.append(
                 {
@@ -306,9 +306,13 @@ class StreamLog:
     # dead letters
 
     def letters(
-        self, source: str | None = None, numbers: Sequence[int] = (), user_id: str | None = None, limit: int = 1000
+        self,
+        source: str | None = None,
+        numbers: Sequence[int] = (),
+        user_id: str | None = None,
+        limit: int | None = 1000,
     ) -> list[DeadLetter]:
-        """Return dead letters, oldest first: of a source, with these numbers, of a user, or all."""
+        """Return dead letters, oldest first: of a source, with these numbers, of a user, or all; so many at most, None for no limit."""
         d = t.dead_letter.c
         wanted: Select[Any] = select(*(d[name] for name in DeadLetter.__dataclass_fields__))
         if source is not None:
