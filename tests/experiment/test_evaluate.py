@@ -28,11 +28,19 @@ from penchant.core.schema import (
 )
 from penchant.experiment import evaluate
 from penchant.experiment.evaluate import VERSIONS, EvaluationConfig, assess
-from penchant.experiment.fit import OURS, WITHOUT_NETWORKS, FittedRecommenders, HoldOut, LeaderboardEntry
+from penchant.experiment.fit import (
+    OURS,
+    WITHOUT_BANDS,
+    WITHOUT_NETWORKS,
+    FittedRecommenders,
+    HoldOut,
+    LeaderboardEntry,
+)
 from penchant.experiment.pool import MemberPool
 from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.ablation import Arm
 from penchant.metrics.comparison import Cost
+from penchant.models.interest_change import InterestChange
 from penchant.reporting.report import ReportData
 
 ITEMS = 6
@@ -193,6 +201,31 @@ def test_the_ablation_compares_with_the_row_without_networks() -> None:
     everything = next(row for row in found.rows if row.kind == "all")
     assert everything.cost is not None
     assert everything.cost.seconds == 2.0  # of "good" alone: the row without networks, not ours
+
+
+class Turned(FirstEvent):
+    """A told member that turns the order of its scores around where events count less."""
+
+    def score(self, histories: Histories) -> np.ndarray:
+        fades = np.bincount(histories.user_index(), histories.weight < 1, len(histories)) > 0
+        return super().score(histories) * np.where(fades, -1, 1)[:, None].astype(np.float32)
+
+
+class EverybodyChanges(InterestChange):
+    """Notices a change in every history that has an event."""
+
+    def faded(self, histories: Histories) -> Histories:
+        return histories.weighted(histories.weight / 2)
+
+
+def test_variants_of_ours_notice_changes_of_interest_as_ours_and_the_arms_do() -> None:
+    members = {name: Turned(told(name).told) for name in ORDERS}
+    same_for_all = LeaderboardEntry(WITHOUT_BANDS, "member", EnsembleWeights({"good": 1.0}))
+    plain = replace(trained(), pool=MemberPool(members), rows=(*entries(), same_for_all))
+    noticing = replace(plain, change=EverybodyChanges(np.zeros(ITEMS, np.int32), 0.5))
+    before, after = (results(fitted=fitted).lists for fitted in (plain, noticing))
+    moved = {name for name in before if (before[name].item_index != after[name].item_index).any()}
+    assert moved == {OURS, WITHOUT_NETWORKS, WITHOUT_BANDS, "behaviour", "behaviour, text"}
 
 
 def test_two_arms_are_no_ablation() -> None:

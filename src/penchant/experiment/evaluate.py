@@ -22,7 +22,7 @@ from penchant.core.environment import hardware, versions
 from penchant.core.messages import channel_names, message
 from penchant.core.schema import Catalog, Content, Dataset, Histories, Split
 from penchant.core.spacing import evenly_spaced
-from penchant.experiment.fit import OURS, FittedRecommenders, HoldOut, LeaderboardEntry
+from penchant.experiment.fit import OURS, WITHOUT_BANDS, FittedRecommenders, HoldOut, LeaderboardEntry
 from penchant.experiment.interest import evaluate_interest
 from penchant.experiment.interest_changes import rank_noticing
 from penchant.experiment.pool import RefittedPool
@@ -231,7 +231,8 @@ class _TestResults:
         self.trained, self.test, self.dataset, self.split = trained, test, dataset, split
         self.content, self.config, self.metric = content, config, f"ndcg@{config.cutoff}"
         rows = {row.name: row.weights for row in trained.rows}
-        notices = {row.name for row in trained.rows if row.role in ("ours", "ablation")}
+        # whatever is compared with ours or an arm: else a difference is partly that one of the two notices changes
+        notices = {row.name for row in trained.rows if row.uses or row.name in (OURS, WITHOUT_BANDS)}
         self.lists = rank_noticing(
             trained.pool,
             trained.change,

@@ -105,7 +105,7 @@ class FittedRecommenders:
         seconds: Pool name to the time of its last fit.
         before: The same members fitted on train alone, for what is learned on validation (thresholds).
         weighting: How the ensemble weights were fitted.
-        change: Lets events before a sudden change of interest count less in our entry and its arms; None lets them count as they do.
+        change: Lets events before a sudden change of interest count less in our entry, its arms and its variants; None lets them count as they do.
         notes: What was decided about members beyond the floor.
         planned: Pool name to settings and channels, to fit the members again.
         left_out: Members that were not fitted: lists rank new items alone, and these members score them all alike.
