@@ -74,6 +74,17 @@ def test_lists_of_any_origin_are_measured_by_rank_by_score_and_by_order() -> Non
         penchant.measure(pl.concat([lists, lists]), truth, ks=[5])
 
 
+@pytest.mark.parametrize("unknown", [None, float("nan")])
+@pytest.mark.parametrize(("column", "best", "second"), [("rank", 1.0, 2.0), ("score", 0.9, -0.1)])
+def test_an_item_without_a_number_stands_last_in_its_list(
+    column: str, best: float, second: float, unknown: float | None
+) -> None:
+    truth = pl.DataFrame({"user_id": ["a", "a"], "item_id": ["x", "y"]})
+    lists = pl.DataFrame({"user_id": ["a"] * 3, "item_id": ["z", "y", "x"], column: [unknown, second, best]})
+    found = penchant.measure(lists, truth, ks=[1, 2, 3], metrics=["precision"])
+    assert found.row(0)[1:] == pytest.approx((1, 1, 2 / 3))
+
+
 def test_a_model_by_name_fits_and_recommends_on_prepared_data() -> None:
     data = penchant.prepare(interactions=events(), content={}, split={"kind": "last_out"})
     model = EASE(regularisation=5).fit(data.validation.train)
