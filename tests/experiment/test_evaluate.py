@@ -152,7 +152,8 @@ def results(
 
 
 def report(fitted: FittedRecommenders | None = None, config: EvaluationConfig = CONFIG) -> ReportData:
-    before = HoldOut(KNOWN, histories([[2], [3], [4], [1], [3], [1]], ITEMS))
+    said = [[1], [1], [-1], [1], [1], [1]]
+    before = HoldOut(KNOWN, histories([[2], [3], [4], [1], [3], [1]], ITEMS, said))
     return assess(fitted or trained(), before, TEST, DATASET, SPLIT, CONTENT, config, name="by hand", seed=7)
 
 
@@ -226,6 +227,14 @@ def test_variants_of_ours_notice_changes_of_interest_as_ours_and_the_arms_do() -
     before, after = (results(fitted=fitted).lists for fitted in (plain, noticing))
     moved = {name for name in before if (before[name].item_index != after[name].item_index).any()}
     assert moved == {OURS, WITHOUT_NETWORKS, WITHOUT_BANDS, "behaviour", "behaviour, text"}
+
+
+def test_users_who_dislike_all_say_no_too() -> None:
+    (ours, *_) = report().classified
+    assert ours.is_explicit  # without u2 a seventh of the answers would be no, too few to be taken as such
+    assert (ours.num_pairs, ours.num_groups, ours.share_positive) == (8, 6, 6 / 8)
+    fewer = report(config=CONFIG.model_copy(update={"max_users": 3})).classified[0]
+    assert (fewer.num_pairs, fewer.num_groups) == (3, 3)  # u0, u2 and u5
 
 
 def test_two_arms_are_no_ablation() -> None:

@@ -171,7 +171,7 @@ def assess(
             evaluate_interest(
                 trained,
                 validation,
-                measured.test if test.log is None else _spaced(test, config.max_users),
+                _spaced(test.answered(), config.max_users),  # a user who dislikes all says no
                 dataset.users,
                 max_pairs=config.max_pairs,
                 seed=seed,
@@ -210,8 +210,7 @@ def sampled_test(test: HoldOut, limit: int | None) -> HoldOut:
 def _spaced(test: HoldOut, limit: int | None) -> HoldOut:
     if limit is None or len(test.histories) <= limit:
         return test
-    rows = np.linspace(0, len(test.histories) - 1, limit).astype(np.int64)
-    return replace(test, histories=test.histories.take(rows), truth=test.truth.take(rows))
+    return test.take(np.linspace(0, len(test.histories) - 1, limit).astype(np.int64))
 
 
 class _TestResults:

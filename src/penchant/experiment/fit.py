@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, UInt64
+from jaxtyping import Bool, Int64, UInt64
 from pydantic import Field
 
 from penchant.core.artifacts import fingerprint
@@ -198,7 +198,14 @@ class HoldOut:
 
     def liked(self) -> HoldOut:
         """Return the rows with a true item."""
-        rows = np.flatnonzero(np.bincount(self.truth.user_index(), self.truth.weight > 0, len(self.truth)) > 0)
+        return self.take(np.flatnonzero(np.bincount(self.truth.user_index(), self.truth.weight > 0, len(self.truth)) > 0))
+
+    def answered(self) -> HoldOut:
+        """Return the rows with an event of the truth, also where all of them are dislikes."""
+        return self.take(np.flatnonzero(self.truth.lengths() > 0))
+
+    def take(self, rows: Int64[np.ndarray, " chosen"]) -> HoldOut:
+        """Return chosen rows in the given order."""
         return replace(self, histories=self.histories.take(rows), truth=self.truth.take(rows))
 
     def scorer(self, cutoff: int, max_users: int) -> ValidationScorer:
