@@ -439,6 +439,10 @@ def test_look_ahead_is_the_mean_share_of_known_events_after_each_request() -> No
     assert evaluate.look_ahead(replace(split, kind="random"), HoldOut(truth, truth)) == 0
     said = evaluate._protocol(split, HoldOut(truth, truth), CONFIG)
     assert "on average, 38% of the events" in said[2]
+    # without a refit nobody learned from the 7 of validation: of 1, 5 and no time, none is after 5, one after 2
+    assert evaluate.look_ahead(split, HoldOut(truth, truth), refit=False) == pytest.approx((0 + 1 / 3) / 2)
+    said = evaluate._protocol(split, HoldOut(truth, truth), CONFIG, refit=False)
+    assert "on average, 17% of the events" in said[2]
 
 
 def test_gaps_are_from_the_last_known_event_to_the_first_true_one() -> None:

@@ -108,6 +108,7 @@ def assess(
     name: str,
     seed: int,
     times_ranked: int = 1,
+    refit: bool = True,
     encoding: Mapping[str, float] | None = None,
     ideal: Ideal | None = None,
 ) -> ReportData:
@@ -124,6 +125,7 @@ def assess(
         name: Of the run.
         seed: Of the run.
         times_ranked: How often this test was ranked from the run's cache folder, this time included.
+        refit: Whether members learned from validation too, not from train alone.
         encoding: Channel to the seconds it took to encode it, NaN where that was not measured.
         ideal: True probabilities of the choices, for the ceiling; None where nobody knows them.
     """
@@ -152,6 +154,7 @@ def assess(
                 config,
                 fits=len(trained.pool.starts) if isinstance(trained.pool, RefittedPool) else 0,
                 times_ranked=times_ranked,
+                refit=refit,
             ),
             *_left_out(trained.left_out),
             trained.weighting.describe(),
@@ -418,9 +421,9 @@ def _pool(test: HoldOut) -> str:
 
 
 def _protocol(
-    split: Split, test: HoldOut, config: EvaluationConfig, *, fits: int = 0, times_ranked: int = 1
+    split: Split, test: HoldOut, config: EvaluationConfig, *, fits: int = 0, times_ranked: int = 1, refit: bool = True
 ) -> tuple[str, ...]:
-    """Return how it was measured; `fits` is the number of fits within a rolling test, 0 in other splits."""
+    """Return how it was measured; `fits` is the number of fits within a rolling test, 0 in other splits, `refit` that of `look_ahead`."""
     said = [
         message(
             "Split: {kind}. Lists rank {pool} without what the user already touched; no sampled candidates.",
@@ -449,7 +452,7 @@ def _protocol(
                 count=times_ranked,
             )
         )
-    if ahead := look_ahead(split, test):
+    if ahead := look_ahead(split, test, refit=refit):
         said.append(
             message(
                 "This split looks ahead: on average, {share} of the events that members learned from came after the test event of the user "
@@ -467,14 +470,14 @@ def _protocol(
     return (*said, message("An ablation arm is fitted without the modalities it lacks."))
 
 
-def look_ahead(split: Split, test: HoldOut) -> float:
-    """Return the mean share of the events before the test, of all users, that came after the request; 0 where times are not known.
+def look_ahead(split: Split, test: HoldOut, *, refit: bool = True) -> float:
+    """Return the mean share of the events that members learned from, of all users, that came after the request; 0 where times are not known.
 
-    A request is at the time of the first true event. Events without a time count as earlier.
+    A request is at the time of the first true event. Events without a time count as earlier. Without `refit` members learned from train alone.
     """
     if split.kind in ("random", "cold_items", "cold_users"):
         return 0.0
-    known = pl.concat([part.table for part in split.before_test])["at"]
+    known = pl.concat([part.table for part in (split.before_test if refit else (split.train,))])["at"]
     times = np.sort(known.drop_nulls().dt.epoch("us").to_numpy())
     asked = test.truth.at[test.truth.offsets[:-1][test.truth.lengths() > 0]]
     if not len(times) or not len(asked):
