@@ -396,9 +396,13 @@ def test_variety_is_of_the_first_items_and_their_categories() -> None:
     # lists of "bad": 543, 543, 542, 43, 543; pairs of two genres: 2 of 3, 2 of 3, 2 of 3, 0 of 1, 2 of 3
     assert found["bad"].diversity == pytest.approx((4 * 2 / 3) / 5)
     assert found["bad"].coverage == pytest.approx(4 / 6)
-    # four of the six users are in train; i2 was touched once, i3 to i5 never
+    # four users have an event before the test; i0 was touched by three, by u4 twice, i1 by two, i2 by one, i3 to i5 by none
+    users = np.array([3, 2, 1, 0, 0, 0])
     cold, once = -np.log2(1 / 5), -np.log2(2 / 5)
     assert found["bad"].novelty == pytest.approx((4 * cold + (2 * cold + once) / 3) / 5)
+    bits = -np.log2((users + 1) / 5)
+    good = [[1, 2, 3], [3, 0, 4], [5, 4, 2], [3, 4], [0, 1, 2]]
+    assert found["good"].novelty == pytest.approx(np.mean([bits[row].mean() for row in good]))
 
 
 def test_variety_without_categories_compares_the_fused_vectors() -> None:

@@ -246,9 +246,7 @@ class _TestResults:
             tie_order=test.tie_order,
         )
         self.tables = {name: measure(ranked, test.truth, ks=config.ks) for name, ranked in self.lists.items()}
-        counts = pl.concat([part.table for part in split.before_test])["item_id"].value_counts()
-        items = dataset.catalog.table.select("item_id").join(counts, on="item_id", how="left", maintain_order="left")
-        self.popularity = items["count"].fill_null(0).to_numpy().astype(np.int64)
+        self.popularity = _counts(pl.concat([part.table for part in split.before_test]), dataset.catalog)
 
     def cost(self, row: LeaderboardEntry) -> Cost:
         fit = sum(self.trained.seconds[name] for name in row.weights)
@@ -352,15 +350,15 @@ class _TestResults:
         vectors: Any = attribute_vectors([catalog.table[c] for c in categories]) if categories else None
         if vectors is None and fused is not None:
             vectors = fused.unit()
-        users = self.split.train.table["user_id"].n_unique()
+        touched = pl.concat([part.table for part in self.split.before_test]).select("user_id", "item_id").unique()
         names = [OURS, *(row.name for row in self.trained.rows if row.role == "baseline")]
         return [
             beyond_accuracy(
                 name,
                 self.lists[name].item_index,
                 self.config.cutoff,
-                popularity=self.popularity,
-                num_users=users,
+                popularity=_counts(touched, catalog),
+                num_users=touched["user_id"].n_unique(),
                 vectors=vectors,
             )
             for name in names
@@ -411,6 +409,13 @@ class _TestResults:
             ]
             examples.append(UserExample(user_label(number), past, tuple(best)))
         return examples
+
+
+def _counts(events: pl.DataFrame, catalog: Catalog) -> Int64[np.ndarray, " items"]:
+    """Return the number of rows of each item of the catalog."""
+    counts = events["item_id"].value_counts()
+    items = catalog.table.select("item_id").join(counts, on="item_id", how="left", maintain_order="left")
+    return items["count"].fill_null(0).to_numpy().astype(np.int64)
 
 
 def _pool(test: HoldOut) -> str:
