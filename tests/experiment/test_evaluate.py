@@ -450,17 +450,28 @@ def test_look_ahead_is_the_mean_share_of_known_events_after_each_request() -> No
 
 
 def test_gaps_are_from_the_last_known_event_to_the_first_true_one() -> None:
-    hour = evaluate.HOUR
-    last = [100, 100, 100, 100, 100, 0, 100]
+    hour, day = evaluate.HOUR, 400 * 24 * evaluate.HOUR
+    last = [day] * 5 + [0, day]
     known = Histories(
         [f"u{n}" for n in range(7)], np.arange(8), np.zeros(7, np.int32), np.array(last), np.ones(7, np.float32), 1
     )
-    chose = np.array([100, 101, 100 + hour, 101 + hour, 101 + 24 * hour, 50, 0])
+    chose = np.array([day, day + 1, day + hour, day + 1 + hour, day + 1 + 24 * hour, day, 0])
     truth = replace(known, at=chose)
     found = evaluate.gap_labels(known, truth)
     assert found.code.tolist() == [0, 1, 1, 2, 3, -1, -1]
     nobody = known.where(np.zeros(7, bool))
     assert set(evaluate.gap_labels(nobody, truth).code.tolist()) == {-1}
+    earlier = replace(known, at=truth.at - 1)  # the last known event came after the true one
+    assert evaluate.gap_labels(replace(known, at=truth.at + 1), earlier).code.tolist() == [-1] * 7
+
+
+def test_places_in_an_order_are_no_times_and_make_no_groups_of_gaps() -> None:
+    test = evaluate.sampled_test(TEST, None)
+    places = replace(test.histories, at=np.arange(test.histories.num_events) + 1)
+    truth = replace(test.truth, at=np.full(test.truth.num_events, 100))
+    ordered = replace(test, histories=places.requested(100), truth=truth)
+    assert set(evaluate.gap_labels(ordered.histories, ordered.truth).code.tolist()) == {-1}
+    assert "time since the last known event" not in {row.dimension for row in results(ordered).slices("bad")}
 
 
 def test_sizes_are_counts_of_the_parts() -> None:

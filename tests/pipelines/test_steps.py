@@ -129,7 +129,11 @@ def test_a_ranked_test_is_counted_for_the_report() -> None:
 @pytest.mark.parametrize("refit", [True, False])
 def test_events_that_look_ahead_are_those_that_members_learned_from(refit: bool) -> None:
     late = events().with_columns(at=pl.col("at") + 3600 * pl.col("user_id").str.slice(1).cast(pl.Int64))
-    settings: dict[str, Any] = {"content": {}, "split": {"kind": "last_out"}, "fit": {"ablation": False, "refit": refit}}
+    settings: dict[str, Any] = {
+        "content": {},
+        "split": {"kind": "last_out"},
+        "fit": {"ablation": False, "refit": refit},
+    }
     found = penchant.run(interactions=late, members={"popularity": {"model": "popularity"}}, **settings)
     # user n has events at the hours n to n + 4: three of train, one of validation, one of the test
     learned = [user + place for user in range(40) for place in range(4 if refit else 3)]

@@ -28,7 +28,7 @@ from penchant.experiment.interest_changes import rank_noticing
 from penchant.experiment.pool import RefittedPool
 from penchant.experiment.prices import calibrated_attribute, option_prices
 from penchant.explanation.attribution import attribute
-from penchant.fusion.late import EnsembleWeights
+from penchant.fusion.late import EnsembleWeights, last_times
 from penchant.metrics.ablation import Arm, GroupGain, ablate, gains_by_group
 from penchant.metrics.beyond_accuracy import BeyondAccuracy, attribute_vectors, beyond_accuracy
 from penchant.metrics.comparison import Cost, compare
@@ -492,10 +492,9 @@ def look_ahead(split: Split, test: HoldOut, *, refit: bool = True) -> float:
 
 
 def gap_labels(histories: Histories, truth: Histories) -> GroupLabels:
-    """Return how long before the true event each user's last known event was; no group where one has no time."""
-    last, asked = np.zeros(len(histories), np.int64), np.zeros(len(histories), np.int64)
-    some, chose = histories.lengths() > 0, truth.lengths() > 0
-    last[some] = histories.at[histories.offsets[1:][some] - 1]
+    """Return how long before the true event each user's last known event was; no group where one has no time, or a place in an order."""
+    last, asked = last_times(histories), np.zeros(len(histories), np.int64)
+    chose = truth.lengths() > 0
     asked[chose] = truth.at[truth.offsets[:-1][chose]]
     gap = asked - last
     code = np.searchsorted(GAP_ENDS, gap, side="left")

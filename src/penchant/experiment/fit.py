@@ -198,7 +198,9 @@ class HoldOut:
 
     def liked(self) -> HoldOut:
         """Return the rows with a true item."""
-        return self.take(np.flatnonzero(np.bincount(self.truth.user_index(), self.truth.weight > 0, len(self.truth)) > 0))
+        return self.take(
+            np.flatnonzero(np.bincount(self.truth.user_index(), self.truth.weight > 0, len(self.truth)) > 0)
+        )
 
     def answered(self) -> HoldOut:
         """Return the rows with an event of the truth, also where all of them are dislikes."""
