@@ -101,6 +101,17 @@ def test_texts_without_a_common_run_say_so(make: Callable[..., Made]) -> None:
         )
 
 
+def test_a_classifier_comes_back_where_no_word_occurs_twice(make: Callable[..., Made]) -> None:
+    samples, batch, parts = make("text")
+    letters = "abcdefgh"
+    texts = [f"{'xy'[label]}{letters[n // 8]}{letters[n % 8]}" for n, label in enumerate(samples.labels())]
+    odd = with_texts(batch, *texts)
+    model = fitted((samples, odd, parts))
+    assert [counter.kind for counter in model.counters] == ["char"]
+    again = NGramClassifier(model.config).restore(model.arrays(), model.facts())
+    np.testing.assert_array_equal(again.log_probability(odd), model.log_probability(odd))
+
+
 def test_words_are_packed_as_bytes() -> None:
     names = ["早餐", "a b", "שלום", "🙂"]
     assert unpack_words(pack_words(names)) == names

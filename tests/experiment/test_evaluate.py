@@ -28,11 +28,19 @@ from penchant.core.schema import (
 )
 from penchant.experiment import evaluate
 from penchant.experiment.evaluate import VERSIONS, EvaluationConfig, assess
-from penchant.experiment.fit import OURS, WITHOUT_NETWORKS, FittedRecommenders, HoldOut, LeaderboardEntry
+from penchant.experiment.fit import (
+    OURS,
+    WITHOUT_BANDS,
+    WITHOUT_NETWORKS,
+    FittedRecommenders,
+    HoldOut,
+    LeaderboardEntry,
+)
 from penchant.experiment.pool import MemberPool
 from penchant.fusion.late import EnsembleWeights
 from penchant.metrics.ablation import Arm
 from penchant.metrics.comparison import Cost
+from penchant.models.interest_change import InterestChange
 from penchant.reporting.report import ReportData
 
 ITEMS = 6
@@ -144,7 +152,8 @@ def results(
 
 
 def report(fitted: FittedRecommenders | None = None, config: EvaluationConfig = CONFIG) -> ReportData:
-    before = HoldOut(KNOWN, histories([[2], [3], [4], [1], [3], [1]], ITEMS))
+    said = [[1], [1], [-1], [1], [1], [1]]
+    before = HoldOut(KNOWN, histories([[2], [3], [4], [1], [3], [1]], ITEMS, said))
     return assess(fitted or trained(), before, TEST, DATASET, SPLIT, CONTENT, config, name="by hand", seed=7)
 
 
@@ -193,6 +202,39 @@ def test_the_ablation_compares_with_the_row_without_networks() -> None:
     everything = next(row for row in found.rows if row.kind == "all")
     assert everything.cost is not None
     assert everything.cost.seconds == 2.0  # of "good" alone: the row without networks, not ours
+
+
+class Turned(FirstEvent):
+    """A told member that turns the order of its scores around where events count less."""
+
+    def score(self, histories: Histories) -> np.ndarray:
+        fades = np.bincount(histories.user_index(), histories.weight < 1, len(histories)) > 0
+        return super().score(histories) * np.where(fades, -1, 1)[:, None].astype(np.float32)
+
+
+class EverybodyChanges(InterestChange):
+    """Notices a change in every history that has an event."""
+
+    def faded(self, histories: Histories) -> Histories:
+        return histories.weighted(histories.weight / 2)
+
+
+def test_variants_of_ours_notice_changes_of_interest_as_ours_and_the_arms_do() -> None:
+    members = {name: Turned(told(name).told) for name in ORDERS}
+    same_for_all = LeaderboardEntry(WITHOUT_BANDS, "member", EnsembleWeights({"good": 1.0}))
+    plain = replace(trained(), pool=MemberPool(members), rows=(*entries(), same_for_all))
+    noticing = replace(plain, change=EverybodyChanges(np.zeros(ITEMS, np.int32), 0.5))
+    before, after = (results(fitted=fitted).lists for fitted in (plain, noticing))
+    moved = {name for name in before if (before[name].item_index != after[name].item_index).any()}
+    assert moved == {OURS, WITHOUT_NETWORKS, WITHOUT_BANDS, "behaviour", "behaviour, text"}
+
+
+def test_users_who_dislike_all_say_no_too() -> None:
+    (ours, *_) = report().classified
+    assert ours.is_explicit  # without u2 a seventh of the answers would be no, too few to be taken as such
+    assert (ours.num_pairs, ours.num_groups, ours.share_positive) == (8, 6, 6 / 8)
+    fewer = report(config=CONFIG.model_copy(update={"max_users": 3})).classified[0]
+    assert (fewer.num_pairs, fewer.num_groups) == (3, 3)  # u0, u2 and u5
 
 
 def test_two_arms_are_no_ablation() -> None:
@@ -354,9 +396,13 @@ def test_variety_is_of_the_first_items_and_their_categories() -> None:
     # lists of "bad": 543, 543, 542, 43, 543; pairs of two genres: 2 of 3, 2 of 3, 2 of 3, 0 of 1, 2 of 3
     assert found["bad"].diversity == pytest.approx((4 * 2 / 3) / 5)
     assert found["bad"].coverage == pytest.approx(4 / 6)
-    # four of the six users are in train; i2 was touched once, i3 to i5 never
+    # four users have an event before the test; i0 was touched by three, by u4 twice, i1 by two, i2 by one, i3 to i5 by none
+    users = np.array([3, 2, 1, 0, 0, 0])
     cold, once = -np.log2(1 / 5), -np.log2(2 / 5)
     assert found["bad"].novelty == pytest.approx((4 * cold + (2 * cold + once) / 3) / 5)
+    bits = -np.log2((users + 1) / 5)
+    good = [[1, 2, 3], [3, 0, 4], [5, 4, 2], [3, 4], [0, 1, 2]]
+    assert found["good"].novelty == pytest.approx(np.mean([bits[row].mean() for row in good]))
 
 
 def test_variety_without_categories_compares_the_fused_vectors() -> None:
@@ -397,20 +443,35 @@ def test_look_ahead_is_the_mean_share_of_known_events_after_each_request() -> No
     assert evaluate.look_ahead(replace(split, kind="random"), HoldOut(truth, truth)) == 0
     said = evaluate._protocol(split, HoldOut(truth, truth), CONFIG)
     assert "on average, 38% of the events" in said[2]
+    # without a refit nobody learned from the 7 of validation: of 1, 5 and no time, none is after 5, one after 2
+    assert evaluate.look_ahead(split, HoldOut(truth, truth), refit=False) == pytest.approx((0 + 1 / 3) / 2)
+    said = evaluate._protocol(split, HoldOut(truth, truth), CONFIG, refit=False)
+    assert "on average, 17% of the events" in said[2]
 
 
 def test_gaps_are_from_the_last_known_event_to_the_first_true_one() -> None:
-    hour = evaluate.HOUR
-    last = [100, 100, 100, 100, 100, 0, 100]
+    hour, day = evaluate.HOUR, 400 * 24 * evaluate.HOUR
+    last = [day] * 5 + [0, day]
     known = Histories(
         [f"u{n}" for n in range(7)], np.arange(8), np.zeros(7, np.int32), np.array(last), np.ones(7, np.float32), 1
     )
-    chose = np.array([100, 101, 100 + hour, 101 + hour, 101 + 24 * hour, 50, 0])
+    chose = np.array([day, day + 1, day + hour, day + 1 + hour, day + 1 + 24 * hour, day, 0])
     truth = replace(known, at=chose)
     found = evaluate.gap_labels(known, truth)
     assert found.code.tolist() == [0, 1, 1, 2, 3, -1, -1]
     nobody = known.where(np.zeros(7, bool))
     assert set(evaluate.gap_labels(nobody, truth).code.tolist()) == {-1}
+    earlier = replace(known, at=truth.at - 1)  # the last known event came after the true one
+    assert evaluate.gap_labels(replace(known, at=truth.at + 1), earlier).code.tolist() == [-1] * 7
+
+
+def test_places_in_an_order_are_no_times_and_make_no_groups_of_gaps() -> None:
+    test = evaluate.sampled_test(TEST, None)
+    places = replace(test.histories, at=np.arange(test.histories.num_events) + 1)
+    truth = replace(test.truth, at=np.full(test.truth.num_events, 100))
+    ordered = replace(test, histories=places.requested(100), truth=truth)
+    assert set(evaluate.gap_labels(ordered.histories, ordered.truth).code.tolist()) == {-1}
+    assert "time since the last known event" not in {row.dimension for row in results(ordered).slices("bad")}
 
 
 def test_sizes_are_counts_of_the_parts() -> None:

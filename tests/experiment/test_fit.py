@@ -150,8 +150,20 @@ def test_refit_sees_train_and_validation_and_the_member_before() -> None:
 
 def test_without_refit_the_members_are_those_of_train() -> None:
     trained = learn(refit=False)
-    assert trained.pool is trained.before
+    assert trained.pool.members is trained.before.members
     assert all(m.events == TRAIN.item_index.tolist() for m in trained.pool.members.values() if isinstance(m, Witness))
+
+
+@pytest.mark.parametrize("refit", [True, False])
+def test_the_time_of_scoring_in_validation_is_no_cost_of_the_test(refit: bool) -> None:
+    trained = learn(refit=refit)
+    assert trained.before.seconds
+    assert trained.pool.seconds == {}
+    trained.pool.rank({OURS: trained.ours.weights}, TRAIN, 3)
+    asked = dict(trained.pool.seconds)
+    assert set(asked) == set(trained.ours.weights)
+    trained.before.rank({OURS: trained.ours.weights}, TRAIN, 3)  # as whether changes of interest are noticed is decided
+    assert trained.pool.seconds == asked
 
 
 def test_validation_decides_weights_and_settings_but_is_learned_by_no_member_before_refit() -> None:

@@ -84,6 +84,24 @@ def everything(found: FittedClassifiers) -> dict[str, Any]:
     return out | {"scores": dict(found.scores), "ours": found.ours, "uses": dict(found.uses), "alone": found.alone}
 
 
+@pytest.mark.parametrize("inner_folds", [0, 5])
+def test_a_simple_row_that_learns_nothing_is_left_out_and_a_named_one_is_an_error(
+    inner_folds: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    letters = "abcdefgh"
+    texts = [f"{'xy'[label]}{letters[n // 8]}{letters[n % 8]}" for n, label in enumerate(LABELS)]  # no word twice
+    table = pl.DataFrame({"item_id": [f"s{n}" for n in range(COUNT)], "text": texts})
+    odd = ContentBatch(Catalog(table, None, ("text",)), {})
+    found = fitted(odd, LABELS, simple=True, inner_folds=inner_folds)
+    assert "word TF-IDF: left out" in caplog.text
+    assert "word TF-IDF" not in found.members
+    assert {"character TF-IDF", "ngrams"} <= set(found.members)
+    named = {"mine": {"model": "ngrams", "kinds": ["word"]}}
+    config = ClassifierFitConfig.read({"simple": True, "inner_folds": inner_folds}, where="here")
+    with pytest.raises(DataError, match="No n-gram of words or characters"):
+        fit(named, odd, LABELS, CLASSES, PARTS, config, seed=0)
+
+
 @pytest.mark.parametrize("refit", [True, False])
 def test_changing_labels_and_content_of_the_test_changes_nothing(refit: bool) -> None:
     seen, labels = batch(), LABELS.copy()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import polars as pl
 import pytest
 
 from hand_made import histories
 from penchant.core.schema import Catalog, Recommendations
-from penchant.experiment.prices import calibrated_attribute, option_prices
+from penchant.experiment.prices import calibrated_attribute, kinds_of, option_prices
+from penchant.metrics.beyond_accuracy import gini
 
 USERS, ITEMS, K = 12, 40, 4
 
@@ -68,6 +71,39 @@ def test_exposure_by_provider(catalog: Catalog):
     ]
     assert found.rows[0].gini == pytest.approx(0.75)
     assert prices(catalog, "").exposures == ()
+
+
+def test_exposure_of_items_of_several_providers_is_that_of_a_dense_table(catalog: Catalog):
+    rng = np.random.default_rng(0)
+    brands = [sorted({f"b{n:02}" for n in rng.integers(0, 15, rng.integers(0, 4))}) for _ in range(ITEMS)]
+    brands[2] += brands[2]  # named twice, counts once
+    several = Catalog(
+        catalog.table.with_columns(brand=pl.Series(brands)), "item_id", attribute_columns=("genre", "brand")
+    )
+    found = prices(several)
+    dense = kinds_of(several, "brand").astype(np.float64)
+    shown = dense[[1, 3, 5, 7]].sum(0) / dense[[1, 3, 5, 7]].sum()  # every list holds the same items
+    names = sorted({name for own in brands for name in own})
+    wanted = dict(zip(names, zip(shown, dense.sum(0) / dense.sum(), strict=True), strict=True))
+    assert len(found.exposures) == 11
+    for row in found.exposures[:10]:
+        assert (row.of_lists, row.of_catalog) == pytest.approx(wanted[row.provider])
+    assert found.rows[0].gini == pytest.approx(gini(shown), abs=1e-5)
+
+
+def test_exposure_of_many_providers_takes_no_dense_table():
+    items = 6_000
+    ids = [f"i{n}" for n in range(items)]
+    shop = Catalog(pl.DataFrame({"item_id": ids, "seller": ids}), "item_id", attribute_columns=("seller",))
+    found = np.arange(USERS * K).reshape(USERS, K).astype(np.int32)
+    candidates = Recommendations([f"u{n}" for n in range(USERS)], found, np.ones(found.shape, np.float32))
+    past, truth = histories([[9]] * USERS, items), histories([[1]] * USERS, items)
+    tracemalloc.start()
+    made = option_prices(candidates, found, past, truth, shop, None, k=K, attribute="", provider="seller")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50e6  # a dense table has 144 MB
+    assert made.exposures[0].of_lists == pytest.approx(1 / (USERS * K))
 
 
 def test_the_first_attribute_with_few_values_is_taken(catalog: Catalog):

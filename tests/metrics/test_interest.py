@@ -173,6 +173,14 @@ def test_of_equally_good_thresholds_the_lowest_is_taken():
     assert interest.best_threshold(np.array([True, False, False]), np.array([0.5, 0.5, 0.1])) == 0.5
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_where_no_to_every_pair_is_right_most_often_no_pair_is_answered_yes(dtype: type):
+    label, probability = np.array([False, False, True, False]), np.array([1.0, 0.8, 0.7, 0.6], dtype)
+    chosen = interest.best_threshold(label, probability)
+    assert not (probability >= chosen).any()
+    assert chosen == pytest.approx(1.0)
+
+
 def test_auc_interval_is_that_of_drawn_users_by_scikit_learn():
     label, probability, group = pairs(150, 15)
     found = interest.auc_interval(label, probability, group, IntervalConfig(resamples=40, confidence=0.8, seed=2))

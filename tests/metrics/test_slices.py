@@ -69,6 +69,15 @@ def test_users_are_sliced_by_their_own_group():
     short, long = slices.slice_users(ours, baseline, labels, metric="recall@2", config=FAST)
     assert (short.num_users, short.ours.mean, short.difference.mean, short.difference.outcome) == (10, 1, 0.5, BETTER)
     assert (long.num_users, long.difference.outcome, long.num_pairs) == (15, SAME, None)
+    assert (short.num_rows, long.num_rows) == (10, 15)
+
+
+def test_rows_of_a_user_with_several_requests_count_each():
+    table = pl.DataFrame({"user_id": ["a", "a", "a", "b"], "recall@2": [1.0, 0.5, 0.0, 1.0]})
+    labels = {"gap": GroupLabels(("hour", "day"), np.array([0, 0, 1, 1]))}
+    hour, day = slices.slice_users(table, table, labels, metric="recall@2", config=FAST)
+    assert (hour.num_users, hour.num_rows) == (1, 2)
+    assert (day.num_users, day.num_rows) == (2, 2)
 
 
 def test_history_labels_name_their_spans():

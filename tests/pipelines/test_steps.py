@@ -74,6 +74,17 @@ def test_lists_of_any_origin_are_measured_by_rank_by_score_and_by_order() -> Non
         penchant.measure(pl.concat([lists, lists]), truth, ks=[5])
 
 
+@pytest.mark.parametrize("unknown", [None, float("nan")])
+@pytest.mark.parametrize(("column", "best", "second"), [("rank", 1.0, 2.0), ("score", 0.9, -0.1)])
+def test_an_item_without_a_number_stands_last_in_its_list(
+    column: str, best: float, second: float, unknown: float | None
+) -> None:
+    truth = pl.DataFrame({"user_id": ["a", "a"], "item_id": ["x", "y"]})
+    lists = pl.DataFrame({"user_id": ["a"] * 3, "item_id": ["z", "y", "x"], column: [unknown, second, best]})
+    found = penchant.measure(lists, truth, ks=[1, 2, 3], metrics=["precision"])
+    assert found.row(0)[1:] == pytest.approx((1, 1, 2 / 3))
+
+
 def test_a_model_by_name_fits_and_recommends_on_prepared_data() -> None:
     data = penchant.prepare(interactions=events(), content={}, split={"kind": "last_out"})
     model = EASE(regularisation=5).fit(data.validation.train)
@@ -113,6 +124,22 @@ def test_a_ranked_test_is_counted_for_the_report() -> None:
     ease = {"popularity": {"model": "popularity"}, "ease": {"model": "ease"}}
     report = penchant.run(interactions=events(), members=ease, **settings).report.read()
     assert any("ranked this test 2 times" in line for line in report["protocol"])
+
+
+@pytest.mark.parametrize("refit", [True, False])
+def test_events_that_look_ahead_are_those_that_members_learned_from(refit: bool) -> None:
+    late = events().with_columns(at=pl.col("at") + 3600 * pl.col("user_id").str.slice(1).cast(pl.Int64))
+    settings: dict[str, Any] = {
+        "content": {},
+        "split": {"kind": "last_out"},
+        "fit": {"ablation": False, "refit": refit},
+    }
+    found = penchant.run(interactions=late, members={"popularity": {"model": "popularity"}}, **settings)
+    # user n has events at the hours n to n + 4: three of train, one of validation, one of the test
+    learned = [user + place for user in range(40) for place in range(4 if refit else 3)]
+    share = np.mean([np.mean(np.array(learned) > user + 4) for user in range(40)])
+    (said,) = [line for line in found.report.read()["protocol"] if "looks ahead" in line]
+    assert f"on average, {share:.0%} of the events" in said
 
 
 def test_what_cannot_be_compared_says_so() -> None:

@@ -61,7 +61,8 @@ def test_ceiling_is_given_as_the_share_that_is_reached() -> None:
 
 def test_lead_is_split_by_the_time_since_the_last_event() -> None:
     def part(group: str, users: int, value: float, outcome: str, dimension: str = screen.TIME_SINCE) -> Slice:
-        return Slice(dimension, group, "ndcg@10", users, None, Interval(0, 0, 0, 1), mean(0.2), gap(value, outcome))
+        nothing = Interval(0, 0, 0, 1)
+        return Slice(dimension, group, "ndcg@10", users, users, None, nothing, mean(0.2), gap(value, outcome))
 
     rows = [part("within an hour", 90, 0.03, BETTER), part("over a day", 10, 0.005, SAME)]
     assert screen.lead_sentence([*rows, part("1-5", 100, 0.1, BETTER, "history length")], EN) == (
@@ -69,6 +70,10 @@ def test_lead_is_split_by_the_time_since_the_last_event() -> None:
         "over a day (10 % of users) +0.005 [-0.005, 0.015], not distinguishable.".replace("-", "−")
     )
     assert screen.lead_sentence([part("1-5", 100, 0.1, BETTER, "history length")], EN) == ""
+    several = [replace(rows[0], num_rows=360), replace(rows[1], num_rows=40), replace(rows[1], num_rows=400)]
+    said = screen.lead_sentence(several, EN, has_requests=True)
+    assert [f"({share} % of requests)" in said for share in (45, 5, 50)] == [True] * 3
+    assert "（45 % 的请求）" in screen.lead_sentence(several, ZH, has_requests=True)
 
 
 def test_cheap_modalities_without_a_gain_share_a_sentence() -> None:

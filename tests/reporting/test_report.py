@@ -21,6 +21,7 @@ from penchant.metrics.comparison import Cost, compare
 from penchant.metrics.interest import evaluate_answers
 from penchant.metrics.intervals import Interval, IntervalConfig
 from penchant.metrics.slices import GroupLabels, slice_users
+from penchant.reporting.first_screen import TIME_SINCE
 from penchant.reporting.report import (
     ChannelCoverage,
     FirstScreen,
@@ -206,6 +207,14 @@ def test_summary_says_it_in_plain_words(everything):
     assert rest[0].startswith("Text: pays; without it, NDCG@20 is lower by 0.0100 [0.0100, 0.0100]")
     assert rest[0].endswith("It costs 2.0 s once and nothing measurable per user.")
     assert rest[1].startswith("Poster: does not pay; without it, NDCG@20 is higher by 0.0050 [")
+
+
+def test_first_screen_divides_a_lead_by_requests_where_users_have_several(everything: ReportData):
+    gaps = {TIME_SINCE: GroupLabels(("within an hour",), np.zeros(USERS, int))}
+    data = replace(everything, slices=tuple(slice_users(table(0.1), table(0), gaps, metric="ndcg@20", config=FAST)))
+    assert any("within an hour (100 % of users)" in said for said in first_screen(data, Translator("en")).results)
+    rolling = replace(data, leaderboard=replace(data.leaderboard, num_requests=2 * USERS))
+    assert any("within an hour (100 % of requests)" in said for said in first_screen(rolling, Translator("en")).results)
 
 
 def test_an_empty_run_still_makes_a_page(tmp_path):

@@ -131,6 +131,7 @@ class NGramClassifier(TextClassifier[NGramsConfig]):
         self.counters = [
             _Counter.of(kind, self._reach(kind), unpack_words(arrays[f"{kind}.runs"]), arrays[f"{kind}.idf"])
             for kind in self.config.kinds
+            if f"{kind}.runs" in arrays  # a kind whose n-grams are all rare is not learned
         ]
         self.coefficients = arrays["weight"], arrays["bias"]
         return self

@@ -22,13 +22,13 @@ from penchant.core.environment import hardware, versions
 from penchant.core.messages import channel_names, message
 from penchant.core.schema import Catalog, Content, Dataset, Histories, Split
 from penchant.core.spacing import evenly_spaced
-from penchant.experiment.fit import OURS, FittedRecommenders, HoldOut, LeaderboardEntry
+from penchant.experiment.fit import OURS, WITHOUT_BANDS, FittedRecommenders, HoldOut, LeaderboardEntry
 from penchant.experiment.interest import evaluate_interest
 from penchant.experiment.interest_changes import rank_noticing
 from penchant.experiment.pool import RefittedPool
 from penchant.experiment.prices import calibrated_attribute, option_prices
 from penchant.explanation.attribution import attribute
-from penchant.fusion.late import EnsembleWeights
+from penchant.fusion.late import EnsembleWeights, last_times
 from penchant.metrics.ablation import Arm, GroupGain, ablate, gains_by_group
 from penchant.metrics.beyond_accuracy import BeyondAccuracy, attribute_vectors, beyond_accuracy
 from penchant.metrics.comparison import Cost, compare
@@ -108,6 +108,7 @@ def assess(
     name: str,
     seed: int,
     times_ranked: int = 1,
+    refit: bool = True,
     encoding: Mapping[str, float] | None = None,
     ideal: Ideal | None = None,
 ) -> ReportData:
@@ -124,6 +125,7 @@ def assess(
         name: Of the run.
         seed: Of the run.
         times_ranked: How often this test was ranked from the run's cache folder, this time included.
+        refit: Whether members learned from validation too, not from train alone.
         encoding: Channel to the seconds it took to encode it, NaN where that was not measured.
         ideal: True probabilities of the choices, for the ceiling; None where nobody knows them.
     """
@@ -152,6 +154,7 @@ def assess(
                 config,
                 fits=len(trained.pool.starts) if isinstance(trained.pool, RefittedPool) else 0,
                 times_ranked=times_ranked,
+                refit=refit,
             ),
             *_left_out(trained.left_out),
             trained.weighting.describe(),
@@ -171,7 +174,7 @@ def assess(
             evaluate_interest(
                 trained,
                 validation,
-                measured.test if test.log is None else _spaced(test, config.max_users),
+                _spaced(test.answered(), config.max_users),  # a user who dislikes all says no
                 dataset.users,
                 max_pairs=config.max_pairs,
                 seed=seed,
@@ -210,8 +213,7 @@ def sampled_test(test: HoldOut, limit: int | None) -> HoldOut:
 def _spaced(test: HoldOut, limit: int | None) -> HoldOut:
     if limit is None or len(test.histories) <= limit:
         return test
-    rows = np.linspace(0, len(test.histories) - 1, limit).astype(np.int64)
-    return replace(test, histories=test.histories.take(rows), truth=test.truth.take(rows))
+    return test.take(np.linspace(0, len(test.histories) - 1, limit).astype(np.int64))
 
 
 class _TestResults:
@@ -231,7 +233,8 @@ class _TestResults:
         self.trained, self.test, self.dataset, self.split = trained, test, dataset, split
         self.content, self.config, self.metric = content, config, f"ndcg@{config.cutoff}"
         rows = {row.name: row.weights for row in trained.rows}
-        notices = {row.name for row in trained.rows if row.role in ("ours", "ablation")}
+        # whatever is compared with ours or an arm: else a difference is partly that one of the two notices changes
+        notices = {row.name for row in trained.rows if row.uses or row.name in (OURS, WITHOUT_BANDS)}
         self.lists = rank_noticing(
             trained.pool,
             trained.change,
@@ -243,9 +246,7 @@ class _TestResults:
             tie_order=test.tie_order,
         )
         self.tables = {name: measure(ranked, test.truth, ks=config.ks) for name, ranked in self.lists.items()}
-        counts = pl.concat([part.table for part in split.before_test])["item_id"].value_counts()
-        items = dataset.catalog.table.select("item_id").join(counts, on="item_id", how="left", maintain_order="left")
-        self.popularity = items["count"].fill_null(0).to_numpy().astype(np.int64)
+        self.popularity = _counts(pl.concat([part.table for part in split.before_test]), dataset.catalog)
 
     def cost(self, row: LeaderboardEntry) -> Cost:
         fit = sum(self.trained.seconds[name] for name in row.weights)
@@ -349,15 +350,15 @@ class _TestResults:
         vectors: Any = attribute_vectors([catalog.table[c] for c in categories]) if categories else None
         if vectors is None and fused is not None:
             vectors = fused.unit()
-        users = self.split.train.table["user_id"].n_unique()
+        touched = pl.concat([part.table for part in self.split.before_test]).select("user_id", "item_id").unique()
         names = [OURS, *(row.name for row in self.trained.rows if row.role == "baseline")]
         return [
             beyond_accuracy(
                 name,
                 self.lists[name].item_index,
                 self.config.cutoff,
-                popularity=self.popularity,
-                num_users=users,
+                popularity=_counts(touched, catalog),
+                num_users=touched["user_id"].n_unique(),
                 vectors=vectors,
             )
             for name in names
@@ -410,6 +411,13 @@ class _TestResults:
         return examples
 
 
+def _counts(events: pl.DataFrame, catalog: Catalog) -> Int64[np.ndarray, " items"]:
+    """Return the number of rows of each item of the catalog."""
+    counts = events["item_id"].value_counts()
+    items = catalog.table.select("item_id").join(counts, on="item_id", how="left", maintain_order="left")
+    return items["count"].fill_null(0).to_numpy().astype(np.int64)
+
+
 def _pool(test: HoldOut) -> str:
     """Return what the lists were ranked from."""
     if test.candidates is None:
@@ -418,9 +426,9 @@ def _pool(test: HoldOut) -> str:
 
 
 def _protocol(
-    split: Split, test: HoldOut, config: EvaluationConfig, *, fits: int = 0, times_ranked: int = 1
+    split: Split, test: HoldOut, config: EvaluationConfig, *, fits: int = 0, times_ranked: int = 1, refit: bool = True
 ) -> tuple[str, ...]:
-    """Return how it was measured; `fits` is the number of fits within a rolling test, 0 in other splits."""
+    """Return how it was measured; `fits` is the number of fits within a rolling test, 0 in other splits, `refit` that of `look_ahead`."""
     said = [
         message(
             "Split: {kind}. Lists rank {pool} without what the user already touched; no sampled candidates.",
@@ -449,7 +457,7 @@ def _protocol(
                 count=times_ranked,
             )
         )
-    if ahead := look_ahead(split, test):
+    if ahead := look_ahead(split, test, refit=refit):
         said.append(
             message(
                 "This split looks ahead: on average, {share} of the events that members learned from came after the test event of the user "
@@ -467,14 +475,14 @@ def _protocol(
     return (*said, message("An ablation arm is fitted without the modalities it lacks."))
 
 
-def look_ahead(split: Split, test: HoldOut) -> float:
-    """Return the mean share of the events before the test, of all users, that came after the request; 0 where times are not known.
+def look_ahead(split: Split, test: HoldOut, *, refit: bool = True) -> float:
+    """Return the mean share of the events that members learned from, of all users, that came after the request; 0 where times are not known.
 
-    A request is at the time of the first true event. Events without a time count as earlier.
+    A request is at the time of the first true event. Events without a time count as earlier. Without `refit` members learned from train alone.
     """
     if split.kind in ("random", "cold_items", "cold_users"):
         return 0.0
-    known = pl.concat([part.table for part in split.before_test])["at"]
+    known = pl.concat([part.table for part in (split.before_test if refit else (split.train,))])["at"]
     times = np.sort(known.drop_nulls().dt.epoch("us").to_numpy())
     asked = test.truth.at[test.truth.offsets[:-1][test.truth.lengths() > 0]]
     if not len(times) or not len(asked):
@@ -484,10 +492,9 @@ def look_ahead(split: Split, test: HoldOut) -> float:
 
 
 def gap_labels(histories: Histories, truth: Histories) -> GroupLabels:
-    """Return how long before the true event each user's last known event was; no group where one has no time."""
-    last, asked = np.zeros(len(histories), np.int64), np.zeros(len(histories), np.int64)
-    some, chose = histories.lengths() > 0, truth.lengths() > 0
-    last[some] = histories.at[histories.offsets[1:][some] - 1]
+    """Return how long before the true event each user's last known event was; no group where one has no time, or a place in an order."""
+    last, asked = last_times(histories), np.zeros(len(histories), np.int64)
+    chose = truth.lengths() > 0
     asked[chose] = truth.at[truth.offsets[:-1][chose]]
     gap = asked - last
     code = np.searchsorted(GAP_ENDS, gap, side="left")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, UInt64
+from jaxtyping import Bool, Int64, UInt64
 from pydantic import Field
 
 from penchant.core.artifacts import fingerprint
@@ -105,7 +105,7 @@ class FittedRecommenders:
         seconds: Pool name to the time of its last fit.
         before: The same members fitted on train alone, for what is learned on validation (thresholds).
         weighting: How the ensemble weights were fitted.
-        change: Lets events before a sudden change of interest count less in our entry and its arms; None lets them count as they do.
+        change: Lets events before a sudden change of interest count less in our entry, its arms and its variants; None lets them count as they do.
         notes: What was decided about members beyond the floor.
         planned: Pool name to settings and channels, to fit the members again.
         left_out: Members that were not fitted: lists rank new items alone, and these members score them all alike.
@@ -206,7 +206,16 @@ class HoldOut:
 
     def liked(self) -> HoldOut:
         """Return the rows with a true item."""
-        rows = np.flatnonzero(np.bincount(self.truth.user_index(), self.truth.weight > 0, len(self.truth)) > 0)
+        return self.take(
+            np.flatnonzero(np.bincount(self.truth.user_index(), self.truth.weight > 0, len(self.truth)) > 0)
+        )
+
+    def answered(self) -> HoldOut:
+        """Return the rows with an event of the truth, also where all of them are dislikes."""
+        return self.take(np.flatnonzero(self.truth.lengths() > 0))
+
+    def take(self, rows: Int64[np.ndarray, " chosen"]) -> HoldOut:
+        """Return chosen rows in the given order."""
         return replace(self, histories=self.histories.take(rows), truth=self.truth.take(rows))
 
     def scorer(self, cutoff: int, max_users: int) -> ValidationScorer:
@@ -294,6 +303,8 @@ def fit(
     if config.refit:
         used = {name for row in rows for name in row.weights}
         pool, seconds = _fit_pool({name: planned[name] for name in used}, final, content, fusion, cache, before)
+    else:
+        pool = replace(pool, seconds={})  # what a user costs is timed on the test alone
     return FittedRecommenders(pool, tuple(rows), chosen, scores, seconds, before, rule, notes, planned, left_out)
 
 

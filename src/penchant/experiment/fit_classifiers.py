@@ -196,10 +196,16 @@ def fit(
     seconds: dict[str, float] = {}
     for name, table in {**simple, **tables, **fusion_tables(batch, config)}.items():
         began = perf_counter()
-        if not _can_learn(name, table, data):
+        try:
+            made = _fit_member(name, table, data, fold) if _can_learn(name, table, data) else None
+        except DataError:
+            if name not in simple:
+                raise
+            made = None  # its advice is about a classifier that no settings name
+        if made is None:
             logger.warning("  %s: left out, the training part has too little of what it reads", name)
             continue
-        members[name], found[name] = _fit_member(name, table, data, fold)
+        members[name], found[name] = made
         seconds[name] = perf_counter() - began
         logger.info("  %s: fitted in %.1f s", name, seconds[name])
     if not members:

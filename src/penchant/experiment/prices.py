@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64
+from jaxtyping import Float32, Int32
+from scipy import sparse
 
 from penchant.core.messages import message
 from penchant.core.schema import Catalog, Embeddings, Histories, Recommendations
@@ -74,7 +75,7 @@ def option_prices(
     means = BootstrapMeans(columns, users=next(iter(scored.values()))["user_id"])
     differences = means.differences([(column, 0) for column in range(1, len(lists))])
     wanted = _wanted(kinds, histories)
-    providers = kinds_of(catalog, provider)
+    providers = _providers(catalog, provider) if provider else None
     rows = [
         OptionPrice(
             option,
@@ -84,11 +85,11 @@ def option_prices(
             _likeness(found, fused, kinds),
             float("nan") if not attribute else _divergence(found, kinds, wanted),
             _overlap(found, popular[:, :k]),
-            float("nan") if not provider else _gini(found, providers),
+            float("nan") if providers is None else _gini(found, providers),
         )
         for column, ((option, strength), found) in enumerate(lists.items())
     ]
-    exposures = _exposures(lists[PLAIN, 0.0], truth, catalog, provider, providers) if provider else ()
+    exposures = () if providers is None else _exposures(lists[PLAIN, 0.0], truth, catalog, provider, providers)
     return Prices(metric, k, len(histories), attribute, provider, tuple(rows), exposures)
 
 
@@ -101,6 +102,16 @@ def kinds_of(catalog: Catalog, attribute: str) -> Float32[np.ndarray, "items kin
     marks = np.zeros((len(catalog), int(codes.max(initial=-1)) + 1), np.float32)
     marks[table["row"].to_numpy(), codes] = 1.0
     return marks / np.maximum(marks.sum(1, keepdims=True), 1.0)
+
+
+def _providers(catalog: Catalog, provider: str) -> sparse.csr_array:
+    """Return the part of each provider in every item, (items, providers); sparse, since a marketplace has thousands of sellers."""
+    table = catalog.categories()[provider].unique()
+    codes = table["value"].rank("dense").to_numpy().astype(np.int64) - 1
+    shape = (len(catalog), int(codes.max(initial=-1)) + 1)
+    marks = sparse.csr_array((np.ones(len(table)), (table["row"].to_numpy(), codes)), shape=shape)
+    marks.data /= np.repeat(np.diff(marks.indptr), np.diff(marks.indptr))
+    return marks
 
 
 def _lists(
@@ -168,21 +179,22 @@ def _overlap(found: Int32[np.ndarray, "users k"], popular: Int32[np.ndarray, "us
     return float(np.mean(shares)) if shares else float("nan")
 
 
-def _shares(rows: Int64[np.ndarray, " rows"] | np.ndarray, providers: np.ndarray) -> np.ndarray:
-    total = providers[rows].sum(0)
-    return total / max(float(total.sum()), 1e-12)
+def _shares(rows: np.ndarray, providers: sparse.csr_array) -> np.ndarray:
+    """Return each provider's part of some items; an item counts as often as it stands there."""
+    total = np.bincount(rows, minlength=providers.shape[0]) @ providers
+    return np.asarray(total / max(float(total.sum()), 1e-12))
 
 
-def _gini(found: Int32[np.ndarray, "users k"], providers: np.ndarray) -> float:
+def _gini(found: Int32[np.ndarray, "users k"], providers: sparse.csr_array) -> float:
     return gini((1e6 * _shares(found[found >= 0], providers)).astype(np.int64))
 
 
 def _exposures(
-    found: Int32[np.ndarray, "users k"], truth: Histories, catalog: Catalog, provider: str, providers: np.ndarray
+    found: Int32[np.ndarray, "users k"], truth: Histories, catalog: Catalog, provider: str, providers: sparse.csr_array
 ) -> tuple[Exposure, ...]:
     """Return the shares of the ten providers with the most places, and of the others together."""
     names = sorted(catalog.categories()[provider]["value"].unique().to_list())
-    of_lists, of_catalog = _shares(found[found >= 0], providers), _shares(np.arange(len(providers)), providers)
+    of_lists, of_catalog = _shares(found[found >= 0], providers), _shares(np.arange(len(catalog)), providers)
     of_choices = _shares(truth.item_index[truth.weight > 0], providers)
     order = np.argsort(-of_lists, kind="stable")
     rows = [Exposure(names[n], float(of_lists[n]), float(of_choices[n]), float(of_catalog[n])) for n in order[:10]]

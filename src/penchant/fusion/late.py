@@ -108,11 +108,17 @@ class EnsembleWeights(Mapping[str, float]):
 def gaps(histories: Histories) -> Int64[np.ndarray, " users"]:
     """Return the microseconds between each user's last event and the request; -1 where one of the times is not known, or no event."""
     asked = np.zeros(len(histories), np.int64) if histories.requested_at is None else histories.requested_at
+    last = last_times(histories)
+    is_known = (asked > 0) & (asked != LATEST) & (last > 0)
+    return np.where(is_known, np.maximum(asked - last, 0), -1)
+
+
+def last_times(histories: Histories) -> Int64[np.ndarray, " users"]:
+    """Return the time of each user's last event; 0 where there is no event, or a place in an order instead of a time."""
     last = np.zeros(len(histories), np.int64)
     has_event = histories.lengths() > 0
     last[has_event] = histories.at[histories.offsets[1:][has_event] - 1]
-    is_known = (asked > 0) & (asked != LATEST) & (last > FIRST_DAY)
-    return np.where(is_known, np.maximum(asked - last, 0), -1)
+    return np.where(last > FIRST_DAY, last, 0)
 
 
 def banded_by(kind: BandKind, histories: Histories) -> Int64[np.ndarray, " users"]:

@@ -1,6 +1,6 @@
 """Metrics beyond accuracy: coverage, novelty, diversity, inequality.
 
-In: ranked item rows (users, K), training popularity, item vectors. Out: `BeyondAccuracy`, four numbers for one recommender.
+In: ranked item rows (users, K), how many users touched each item before the test, item vectors. Out: `BeyondAccuracy`, four numbers for one recommender.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def beyond_accuracy(
         name: What the report calls it.
         ranked: Best first, -1 where a list is shorter.
         k: Look at the first k.
-        popularity: How many training users touched each item.
-        num_users: Training users.
+        popularity: How many users touched each item before the test; a user who touched it twice counts once.
+        num_users: Users with an event before the test.
         vectors: Rows of unit length (or zero: unknown), for example `Embeddings.unit()` or `attribute_vectors`.
     """
     top = ranked[:, :k]
@@ -86,7 +86,7 @@ def gini(shown: Int64[np.ndarray, " items"] | Float64[np.ndarray, " items"]) -> 
 def novelty(
     ranked: Int32[np.ndarray, "users K"], popularity: Int64[np.ndarray, " items"], num_users: int
 ) -> Float64[np.ndarray, " users"]:
-    """Return each list's mean of -log2(share of training users who touched the item), in bits; NaN for an empty list.
+    """Return each list's mean of -log2(share of users who touched the item before the test), in bits; NaN for an empty list.
 
     One is added to both counts, so that an item without events is finite.
 

@@ -170,7 +170,7 @@ def reliability(
 
 
 def best_threshold(label: Bool[np.ndarray, " pairs"], probability: Float[np.ndarray, " pairs"]) -> float:
-    """Return the threshold of the highest accuracy on validation pairs; the lowest of equals.
+    """Return the threshold of the highest accuracy on validation pairs; the lowest of equals, one above every pair where "no" to all is right most often.
 
     Args:
         label: Whether the user was interested.
@@ -185,6 +185,8 @@ def best_threshold(label: Bool[np.ndarray, " pairs"], probability: Float[np.ndar
     last = np.append(score[1:] != score[:-1], True)  # pairs of equal score get the same answer
     right = np.cumsum(hit)[last]
     value = right - (np.arange(1, len(hit) + 1)[last] - right)
+    if value.max() < 0:  # 0 is the value of never answering yes
+        return float(np.nextafter(score[0], score.dtype.type(np.inf)))
     return float(score[last][len(value) - 1 - int(np.argmax(value[::-1]))])
 
 

@@ -65,6 +65,7 @@ class Slice:
         group: The group ("4-10").
         metric: For example "recall@20".
         num_users: Users who count.
+        num_rows: Rows of the tables, or of the truth, that count: requests where a user may have several, else as many as users.
         num_pairs: True items that count; None where whole users are sliced.
         ours: Mean with interval.
         baseline: The baseline's mean over the same users.
@@ -75,6 +76,7 @@ class Slice:
     group: str
     metric: str
     num_users: int
+    num_rows: int
     num_pairs: int | None
     ours: Interval
     baseline: Interval
@@ -186,6 +188,7 @@ def _slices(
             label.names[g],
             metric,
             difference.num_users,
+            int((~np.isnan(values[:, [g, width + g]]).any(1)).sum()),
             None if counted is None else int(counted[g]),
             means.interval(g),
             means.interval(width + g),

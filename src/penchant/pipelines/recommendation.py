@@ -278,6 +278,7 @@ def run(
             name=config.name,
             seed=config.seed,
             times_ranked=times_ranked(config.cache / "ranked", parts.test),
+            refit=config.fit.refit,
             encoding=encoding_seconds(content, user_content),
             ideal=ideal,
         )

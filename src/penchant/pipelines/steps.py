@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from polars import selectors
 
 from penchant.core.errors import ConfigError, DataError
 from penchant.core.schema import Histories, Recommendations, Split, Vocabulary
@@ -57,7 +58,8 @@ def measure(
     A user without a list has 0. Items of a history must be left out of the lists beforehand, if they are to be.
 
     Args:
-        lists: `user_id`, `item_id`, and `rank` (1 is best) or `score` (higher is better); without both, the order of rows.
+        lists: `user_id`, `item_id`, and `rank` (1 is best) or `score` (higher is better); without both, the order of rows. What has
+            no number there stands last.
         truth: `user_id`, `item_id`: what each user chose later.
         ks: Cut-offs. A list shorter than k counts as it is.
         metrics: recall, precision, hit_rate, ndcg, mrr, map, or what a package adds; None takes all.
@@ -67,10 +69,11 @@ def measure(
         ConfigError: A metric is unknown.
     """
     ranked, chosen = _pairs(lists, "lists"), _pairs(truth, "truth")
+    ranked = ranked.with_columns(selectors.float().fill_nan(None))  # NaN sorts as the largest number
     if "rank" in ranked.columns:
-        ranked = ranked.sort("rank", maintain_order=True)
+        ranked = ranked.sort("rank", nulls_last=True, maintain_order=True)
     elif "score" in ranked.columns:
-        ranked = ranked.sort("score", descending=True, maintain_order=True)
+        ranked = ranked.sort("score", descending=True, nulls_last=True, maintain_order=True)
     users = Vocabulary(chosen["user_id"].unique().sort())
     items = Vocabulary(pl.concat([ranked["item_id"], chosen["item_id"]]).unique().sort())
     ranked = ranked.with_columns(user=pl.Series(users.indices(ranked["user_id"]))).filter(pl.col("user") >= 0)

@@ -115,17 +115,29 @@ def ceiling_sentence(board: Leaderboard, ceiling: Mapping[str, Interval], transl
     )
 
 
-def lead_sentence(slices: Sequence[Slice], translate: Translator) -> str:
-    """Return where in time the difference to the best baseline comes from; "" where the times are not known."""
+def lead_sentence(slices: Sequence[Slice], translate: Translator, *, has_requests: bool = False) -> str:
+    """Return where in time the difference to the best baseline comes from; "" where the times are not known.
+
+    Args:
+        slices: Of the report.
+        translate: Into the reader's language.
+        has_requests: Whether a user may have several requests.
+    """
     rows = [row for row in slices if row.dimension == TIME_SINCE]
-    total = sum(row.num_users for row in rows)
+    total = sum(row.num_rows for row in rows)
     if not rows or not total:
         return ""
+    # a user with several requests may be in several groups, so that shares of users would not add up
+    template = (
+        message("{group} ({share} of requests) {difference}, {outcome}")
+        if has_requests
+        else message("{group} ({share} of users) {difference}, {outcome}")
+    )
     parts = [
         translate(
-            "{group} ({share} of users) {difference}, {outcome}",
+            template,
             group=translate.said(row.group),
-            share=number_format.percent(row.num_users / total, 0),
+            share=number_format.percent(row.num_rows / total, 0),
             difference=number_format.difference(row.difference),
             outcome=translate(TOO_FEW if math.isnan(row.difference.low) else row.difference.outcome),
         )

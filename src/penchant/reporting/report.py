@@ -317,7 +317,7 @@ def first_screen(data: ReportData, translate: Translator) -> FirstScreen:
         results = [
             screen.verdict(board, translate),
             *conclusions.leaderboard_sentences(board, translate, data.pool),
-            screen.lead_sentence(data.slices, translate),
+            screen.lead_sentence(data.slices, translate, has_requests=board.num_requests > board.num_users),
             screen.strongest_sentence(board, translate),
             screen.ceiling_sentence(board, data.ceiling, translate),
         ]
