@@ -116,9 +116,8 @@ class VersionStore:
             for path in self.folder.glob(".*"):
                 if path.is_dir():  # of a version whose number was never given
                     shutil.rmtree(path, ignore_errors=True)
-            with locked(
-                lock_of(self.bundle), waits=True
-            ):  # `adopt` writes a folder and its record under this lock alone
+            # `adopt` writes a folder and its record under this lock alone
+            with locked(lock_of(self.bundle), waits=True):
                 for path in self.folder.glob("[0-9]*"):
                     if path.is_dir() and not path.with_name(f"{path.name}.json").exists():
                         shutil.rmtree(path, ignore_errors=True)  # of a version whose record was never written

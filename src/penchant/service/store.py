@@ -401,9 +401,8 @@ class Store:
 
     def _is_at(self, connection: Connection, user_id: str, expected: int) -> bool:
         """Return whether a user's data have a version, 0 for none; their row is locked until the commit."""
-        if (
-            expected == 0
-        ):  # there is no row to lock: of two that insert it, the second waits for the first and finds it there
+        if expected == 0:
+            # there is no row to lock: of two that insert it, the second waits for the first and finds it there
             add = self._dialect.insert(t.user_version).values(user_id=user_id, version=secrets.randbits(62))
             add = add.on_conflict_do_nothing(index_elements=["user_id"])
             return connection.execute(add, execution_options={"preserve_rowcount": True}).rowcount == 1

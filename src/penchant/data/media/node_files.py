@@ -86,9 +86,8 @@ class NodeFiles:
         with tempfile.TemporaryDirectory(prefix="penchant-media-") as scratch:
             root = Path(scratch).resolve()
             for relative, name in self.stored:
-                target = resolve(
-                    root, relative
-                )  # `root / relative` would be the user's own file where the name is absolute
+                # `root / relative` would be the user's own file where the name is absolute
+                target = resolve(root, relative)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 self.storage.fetch(name, target)
             yield root
