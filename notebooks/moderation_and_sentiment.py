@@ -17,14 +17,7 @@ from penchant.world import WorldConfig, make_world
 
 rng = np.random.default_rng(0)
 openings = ["the room was", "our breakfast was", "the staff were", "the view was", "the bed was", "check-in was"]
-endings = [
-    "we stayed two nights",
-    "with the children",
-    "in the old town",
-    "after a long day",
-    "for this price",
-    "again",
-]
+endings = ["we stayed two nights", "with the children", "in the old town", "after a long day", "for this price", "again"]
 good, bad = ["lovely", "spotless", "kind", "quiet", "delicious"], ["dirty", "rude", "noisy", "broken", "cold"]
 plain = ["booked in march", "near the station", "on the third floor", "paid by card", "with a window", "as described"]
 
@@ -81,10 +74,7 @@ thanks = ["thank you", "well done", "see you tomorrow", "what a day"]
 kinds = rng.choice(["safe", "insult"], 160, p=[0.8, 0.2])
 posts = pd.DataFrame(
     {
-        "text": [
-            f"{rng.choice(insults if kind == 'insult' else thanks)} {rng.choice(plain)} {rng.choice(endings)}"
-            for kind in kinds
-        ],
+        "text": [f"{rng.choice(insults if kind == 'insult' else thanks)} {rng.choice(plain)} {rng.choice(endings)}" for kind in kinds],
         "label": kinds,
     }
 )

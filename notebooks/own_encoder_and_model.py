@@ -114,9 +114,7 @@ content = {
     "pairs": {"encoder": "letter_pairs", "columns": ["title", "description"]},
     "words": {"encoder": "tfidf", "columns": ["title", "description"]},
 }
-data = penchant.prepare(
-    interactions=events, items=items, media_root=folder, content=content, split={"kind": "last_out"}
-)
+data = penchant.prepare(interactions=events, items=items, media_root=folder, content=content, split={"kind": "last_out"})
 models = {
     "popularity": Popularity(),
     "own pairs of letters": ContentKNN(channel="pairs"),
