@@ -116,3 +116,9 @@ def test_the_first_attribute_with_few_values_is_taken(catalog: Catalog):
     assert calibrated_attribute(many, None) == "genre"
     assert calibrated_attribute(catalog, "brand") == "brand"
     assert calibrated_attribute(catalog, "nothing") == ""
+
+
+def test_an_item_of_several_values_is_a_part_of_each_and_a_repeated_value_counts_once() -> None:
+    table = pl.DataFrame({"item_id": ["a", "b", "c"], "genre": [["x", "y", "x"], ["y"], []]})
+    found = kinds_of(Catalog(table, attribute_columns=("genre",)), "genre")
+    assert found.tolist() == [[0.5, 0.5], [0.0, 1.0], [0.0, 0.0]]

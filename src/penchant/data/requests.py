@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from penchant.core.schema import Histories
+from penchant.core.spacing import evenly_spaced
 
 
 def rolling_requests(
@@ -32,8 +33,8 @@ def rolling_requests(
     end = np.append(first[1:], events.num_events)
     rows = np.flatnonzero(_asked(events, instant, first, fresh, start, stop))
     rows = rows[np.lexsort((user[first[rows]], events.at[first[rows]]))]
-    if limit is not None and len(rows) > limit:
-        rows = rows[np.linspace(0, len(rows) - 1, limit).astype(np.int64)]
+    if limit is not None:
+        rows = evenly_spaced(rows, limit)
     who, moment = user[first[rows]], events.at[first[rows]]
     begin = events.offsets[:-1][who]
     if max_events is not None:

@@ -213,7 +213,7 @@ def sampled_test(test: HoldOut, limit: int | None) -> HoldOut:
 def _spaced(test: HoldOut, limit: int | None) -> HoldOut:
     if limit is None or len(test.histories) <= limit:
         return test
-    return test.take(np.linspace(0, len(test.histories) - 1, limit).astype(np.int64))
+    return test.take(evenly_spaced(np.arange(len(test.histories)), limit))
 
 
 class _TestResults:

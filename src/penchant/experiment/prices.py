@@ -75,7 +75,7 @@ def option_prices(
     means = BootstrapMeans(columns, users=next(iter(scored.values()))["user_id"])
     differences = means.differences([(column, 0) for column in range(1, len(lists))])
     wanted = _wanted(kinds, histories)
-    providers = _providers(catalog, provider) if provider else None
+    providers = _parts(catalog, provider) if provider else None
     rows = [
         OptionPrice(
             option,
@@ -97,16 +97,12 @@ def kinds_of(catalog: Catalog, attribute: str) -> Float32[np.ndarray, "items kin
     """Return the part of each value of an attribute in every item; no column without an attribute."""
     if not attribute:
         return np.zeros((len(catalog), 0), np.float32)
-    table = catalog.categories()[attribute]
-    codes = table["value"].rank("dense").to_numpy().astype(np.int64) - 1
-    marks = np.zeros((len(catalog), int(codes.max(initial=-1)) + 1), np.float32)
-    marks[table["row"].to_numpy(), codes] = 1.0
-    return marks / np.maximum(marks.sum(1, keepdims=True), 1.0)
+    return _parts(catalog, attribute).toarray().astype(np.float32)
 
 
-def _providers(catalog: Catalog, provider: str) -> sparse.csr_array:
-    """Return the part of each provider in every item, (items, providers); sparse, since a marketplace has thousands of sellers."""
-    table = catalog.categories()[provider].unique()
+def _parts(catalog: Catalog, attribute: str) -> sparse.csr_array:
+    """Return the part of each value of an attribute in every item, (items, values); sparse, since a marketplace has thousands of sellers."""
+    table = catalog.categories()[attribute].unique()
     codes = table["value"].rank("dense").to_numpy().astype(np.int64) - 1
     shape = (len(catalog), int(codes.max(initial=-1)) + 1)
     marks = sparse.csr_array((np.ones(len(table)), (table["row"].to_numpy(), codes)), shape=shape)
